@@ -1,0 +1,225 @@
+"""The peer: MTOReclib's models and training step, written anew in plain PyTorch for the side-by-side benchmark.
+
+Same architecture, sizes, data and arithmetic as `mtorec`: one embedding table, a numeric token, Linear + BatchNorm + ReLU +
+Dropout blocks, Adam with coupled weight decay. Prints one JSON object.
+"""
+
+import argparse
+import json
+import resource
+import time
+
+import numpy as np
+import torch
+from torch import nn
+
+EMBED, BOTTOM, TOWER, EXPERTS, DROPOUT = 128, [512, 256], [128, 64], 8, 0.2
+
+
+def mlp(inputs, widths, output):
+    layers = []
+    for width in widths:
+        layers += [nn.Linear(inputs, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(DROPOUT)]
+        inputs = width
+    if output:
+        layers.append(nn.Linear(inputs, 1))
+    return nn.Sequential(*layers)
+
+
+class Base(nn.Module):
+    def __init__(self, sizes, numerical, tasks):
+        super().__init__()
+        self.tasks = tasks
+        self.embedding = nn.Embedding(sum(sizes), EMBED)
+        nn.init.xavier_uniform_(self.embedding.weight, gain=0.1)
+        self.register_buffer("offsets", torch.tensor([0] + list(np.cumsum(sizes)[:-1])))
+        self.numerical = nn.Linear(numerical, EMBED)
+        self.inputs = (len(sizes) + 1) * EMBED
+        self.towers = nn.ModuleList(mlp(BOTTOM[-1], TOWER, True) for _ in range(tasks))
+
+    def fields(self, categorical, numerical):
+        embedded = self.embedding(categorical + self.offsets)
+        token = self.numerical(numerical).unsqueeze(1)
+        return torch.cat([embedded, token], 1).view(categorical.size(0), -1)
+
+    def own(self):
+        """Parameters that one task's loss alone reaches, task by task."""
+        return [list(tower.parameters()) for tower in self.towers]
+
+
+class SharedBottom(Base):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.bottom = mlp(self.inputs, BOTTOM, False)
+
+    def forward(self, categorical, numerical):
+        h = self.bottom(self.fields(categorical, numerical))
+        return [torch.sigmoid(tower(h).squeeze(1)) for tower in self.towers]
+
+
+class Mmoe(Base):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.experts = nn.ModuleList(mlp(self.inputs, BOTTOM, False) for _ in range(EXPERTS))
+        self.gates = nn.ModuleList(
+            nn.Sequential(nn.Linear(self.inputs, EXPERTS), nn.Softmax(dim=1)) for _ in range(self.tasks)
+        )
+
+    def forward(self, categorical, numerical):
+        e = self.fields(categorical, numerical)
+        experts = torch.stack([expert(e) for expert in self.experts], 1)
+        mixed = [torch.bmm(gate(e).unsqueeze(1), experts).squeeze(1) for gate in self.gates]
+        return [torch.sigmoid(tower(h).squeeze(1)) for tower, h in zip(self.towers, mixed)]
+
+    def own(self):
+        return [list(tower.parameters()) + list(gate.parameters()) for tower, gate in zip(self.towers, self.gates)]
+
+
+MODELS = {"SharedBottom": SharedBottom, "Mmoe": Mmoe}
+
+
+def nash(gram):
+    """The Nash point of two tasks in closed form (the reference calls a cone solver, which takes longer)."""
+    norms = gram.diagonal().sqrt()
+    cosine = gram[0, 1] / (norms[0] * norms[1])
+    return 1.0 / (norms * (1.0 + cosine).sqrt())
+
+
+def train_step(model, optimizer, loss_of, method, batch):
+    categorical, numerical, labels = batch
+    outputs = model(categorical, numerical)
+    losses = [loss_of(output, labels[:, k]) for k, output in enumerate(outputs)]
+    optimizer.zero_grad()
+    if method == "Ls":
+        sum(losses).backward()
+    else:
+        own = {id(p) for group in model.own() for p in group}
+        shared = [p for p in model.parameters() if id(p) not in own]
+        rows = []
+        for loss in losses:
+            gradients = torch.autograd.grad(loss, shared, retain_graph=True)
+            rows.append(torch.cat([g.reshape(-1) for g in gradients]))
+        gram = torch.stack(rows)
+        weights = nash(gram @ gram.T)
+        sum(w * loss for w, loss in zip(weights, losses)).backward()
+        torch.nn.utils.clip_grad_norm_(shared, 1.0)
+    optimizer.step()
+    return losses
+
+
+def random_batch(args, rows):
+    rng = np.random.default_rng(7)
+    sizes = [args.ids] * args.fields + ([args.wide] if args.wide else [])
+    categorical = np.stack([rng.integers(0, size, rows) for size in sizes], 1)
+    numerical = rng.random((rows, args.numerical), dtype=np.float32)
+    labels = (rng.random((rows, 2)) < 0.05).astype(np.float32)
+    return sizes, (torch.tensor(categorical), torch.tensor(numerical), torch.tensor(labels))
+
+
+def step(args):
+    sizes, batch = random_batch(args, args.batch)
+    model = MODELS[args.model](sizes, args.numerical, 2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=args.weight_decay)
+    loss_of = nn.BCELoss()
+    run = torch.compile(model) if args.compile else model
+    if args.compile:
+        run.own = model.own
+    times = []
+    for _ in range(args.warmup + args.steps):
+        start = time.perf_counter()
+        train_step(run, optimizer, loss_of, args.method, batch)
+        times.append(time.perf_counter() - start)
+    return {"seconds": float(np.median(times[args.warmup:]))}
+
+
+def epoch(args):
+    """One epoch as MTOReclib runs it: a `Dataset` that indexes numpy rows, behind a shuffling `DataLoader`."""
+    sizes, (categorical, numerical, labels) = random_batch(args, args.rows)
+    model = MODELS[args.model](sizes, args.numerical, 2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=args.weight_decay)
+    loss_of = nn.BCELoss()
+    categorical, numerical, labels = categorical.numpy(), numerical.numpy(), labels.numpy()
+
+    class Log(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(labels)
+
+        def __getitem__(self, index):
+            return categorical[index], numerical[index], labels[index]
+
+    loader = torch.utils.data.DataLoader(Log(), batch_size=args.batch, shuffle=True)
+    start = time.perf_counter()
+    for batch in loader:
+        train_step(model, optimizer, loss_of, args.method, batch)
+    return {"seconds": time.perf_counter() - start}
+
+
+def evaluate(args):
+    sizes, (categorical, numerical, _) = random_batch(args, args.rows)
+    model = MODELS[args.model](sizes, args.numerical, 2).eval()
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        with torch.no_grad():
+            for first in range(0, args.rows, args.batch):
+                model(categorical[first:first + args.batch], numerical[first:first + args.batch])
+        times.append(time.perf_counter() - start)
+    return {"seconds": float(np.median(times))}
+
+
+def preprocess(args):
+    """What the preprocessing stage does, in pandas: read, check, code the ids of the training rows, split, write."""
+    import pandas as pd
+
+    start = time.perf_counter()
+    train, test = pd.read_csv(args.train), pd.read_csv(args.test)
+    fields = [c for c in train.columns if c.startswith("categorical_")]
+    numbers = [c for c in train.columns if c.startswith("numerical_")]
+    assert not train.isna().any().any() and not test.isna().any().any()
+    for column in fields:
+        seen = np.unique(train[column].to_numpy())
+        unknown = int(seen.max()) + 1
+        test[column] = np.where(np.isin(test[column].to_numpy(), seen), test[column].to_numpy(), unknown)
+    order = np.random.default_rng(0).permutation(len(test))
+    half = len(test) // 2
+    for name, rows in [("train", train), ("valid", test.iloc[np.sort(order[:half])]), ("test", test.iloc[np.sort(order[half:])])]:
+        np.savez(
+            f"{args.out}/{name}.npz",
+            categorical=rows[fields].to_numpy(np.uint32),
+            numerical=rows[numbers].to_numpy(np.float32),
+            labels=rows[["click", "conversion"]].to_numpy(np.uint8),
+            group=rows["search_id"].to_numpy(np.int64),
+        )
+    return {"seconds": time.perf_counter() - start}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("work", choices=["step", "epoch", "evaluate", "preprocess"])
+    parser.add_argument("--model", choices=MODELS, default="Mmoe")
+    parser.add_argument("--method", choices=["Ls", "NashMtl"], default="Ls")
+    parser.add_argument("--batch", type=int, default=2048)
+    parser.add_argument("--fields", type=int, default=16)
+    parser.add_argument("--ids", type=int, default=31)
+    parser.add_argument("--wide", type=int, default=0, help="adds one field of this many ids")
+    parser.add_argument("--weight-decay", type=float, default=1e-6)
+    parser.add_argument("--numerical", type=int, default=63)
+    parser.add_argument("--rows", type=int, default=40960)
+    parser.add_argument("--warmup", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--train")
+    parser.add_argument("--test")
+    parser.add_argument("--out")
+    args = parser.parse_args()
+    torch.manual_seed(1)
+    torch.set_num_threads(args.threads)
+    result = {"step": step, "epoch": epoch, "evaluate": evaluate, "preprocess": preprocess}[args.work](args)
+    result["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    result["version"] = torch.__version__
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+//! `mtorec plan`: what would run, and why.
+
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use super::project::{PipelineArgs, Project, SelectionArgs};
+use super::{Exit, output, tables};
+use crate::plan::{Plan, Verdict};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    #[command(flatten)]
+    selection: SelectionArgs,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
+    let project = Project::load(&args.pipeline.file, &args.pipeline.edits)?;
+    let plan = project.plan(&project.select(&args.selection)?)?;
+    if args.json {
+        output::print_json(&to_json(&plan))?
+    } else {
+        output::print(&text(&plan))?
+    }
+    Ok(Exit::Done)
+}
+
+fn text(plan: &Plan) -> String {
+    let count = |word: &str| plan.stages.iter().filter(|stage| stage.verdict.word() == word).count();
+    let (run, depend) = (count("run"), count("depends"));
+    let headline = match (run, depend) {
+        (0, 0) if count("up-to-date") == plan.stages.len() => "every stage is up to date".to_owned(),
+        (run, 0) => format!("{run} of {} stages to run", plan.stages.len()),
+        (run, depend) => format!("{run} of {} stages to run, and up to {depend} after them", plan.stages.len()),
+    };
+    let rows =
+        plan.stages.iter().map(|stage| vec![stage.name.clone(), stage.kind.to_owned(), stage.verdict.to_string()]);
+    let columns = [("stage", false), ("kind", false), ("what and why", false)];
+    format!("{}: {headline}\n\n{}", plan.pipeline, tables::table(&columns, rows))
+}
+
+fn to_json(plan: &Plan) -> Value {
+    let stage = |stage: &crate::plan::PlannedStage| {
+        let mut json = json!({
+            "name": stage.name,
+            "kind": stage.kind,
+            "reads": stage.reads,
+            "verdict": stage.verdict.word(),
+        });
+        match &stage.verdict {
+            Verdict::UpToDate(artifact) => {
+                json["key"] = json!(artifact.manifest().key);
+                json["simulated"] = json!(artifact.manifest().simulated);
+            }
+            Verdict::Run(reasons) => json["reasons"] = json!(reasons),
+            Verdict::After { stages, own } => {
+                json["after"] = json!(stages);
+                json["reasons"] = json!(own);
+            }
+            Verdict::Impossible(error) => json["error"] = json!(error.to_string()),
+            Verdict::Blocked { by } => json["by"] = json!(by),
+            Verdict::LeftOut => {}
+        }
+        json
+    };
+    json!({ "pipeline": plan.pipeline, "stages": plan.stages.iter().map(stage).collect::<Vec<_>>() })
+}

@@ -1,0 +1,165 @@
+//! What a call about one pipeline works on: the checked pipeline, its graph, the project's folder and store.
+
+use std::path::{Path, PathBuf};
+
+use super::Exit;
+use super::failure::Failure;
+use crate::plan::{Graph, Plan, Record, Site, plan};
+use crate::spec::{self, Pipeline};
+use crate::stage::Device;
+use crate::store::{FileDigests, Store};
+
+/// Which pipeline.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct PipelineArgs {
+    /// The pipeline file.
+    #[arg(value_name = "PIPELINE")]
+    pub(super) file: PathBuf,
+    #[command(flatten)]
+    pub(super) edits: Edits,
+}
+
+/// How a pipeline is read.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Edits {
+    /// Change a field for this call: `--set train.seed=2`, `--set 'train.balancer=Famo()'`; repeatable.
+    #[arg(long = "set", value_name = "STAGE.FIELD=RON")]
+    pub(super) sets: Vec<String>,
+    #[command(flatten)]
+    pub(super) root: RootArg,
+}
+
+/// The project's folder.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct RootArg {
+    /// The project's folder, where relative paths start and the store lies [default: the folder that holds `pipelines/`,
+    /// or else the pipeline file].
+    #[arg(long = "root", value_name = "DIR")]
+    pub(super) folder: Option<PathBuf>,
+}
+
+/// What takes part, and where it is computed.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct SelectionArgs {
+    /// Run this stage even if it is up to date, from its beginning; repeatable.
+    #[arg(long, value_name = "STAGE")]
+    pub(super) force: Vec<String>,
+    /// Leave out everything that this stage does not need.
+    #[arg(long, value_name = "STAGE")]
+    pub(super) until: Option<String>,
+    /// Where tensors live; this version knows `cpu`.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub(super) device: String,
+}
+
+/// A selection, stage by stage.
+pub(super) struct Selection {
+    pub(super) forced: Vec<bool>,
+    pub(super) selected: Vec<bool>,
+    pub(super) device: Device,
+}
+
+/// A pipeline and all around it.
+pub(super) struct Project {
+    pub(super) file: PathBuf,
+    pub(super) root: PathBuf,
+    pub(super) pipeline: Pipeline,
+    pub(super) graph: Graph,
+    pub(super) store: Store,
+    pub(super) digests: FileDigests,
+    pub(super) record: Record,
+}
+
+impl Project {
+    pub(super) fn load(file: &Path, edits: &Edits) -> Result<Self, Failure> {
+        let pipeline = spec::load(file, &edits.sets)?.pipeline;
+        let graph = Graph::of_pipeline(&pipeline).map_err(Failure::call)?;
+        let root = match &edits.root.folder {
+            Some(root) => existing_folder(root)?,
+            None => project_folder(file)?,
+        };
+        let store = Store::open(&root)?;
+        let digests = FileDigests::of_store(&store);
+        let record = Record::load(&store, &pipeline.name)?;
+        Ok(Self { file: file.to_path_buf(), root, pipeline, graph, store, digests, record })
+    }
+
+    pub(super) fn select(&self, args: &SelectionArgs) -> Result<Selection, Failure> {
+        let mut forced = vec![false; self.graph.nodes().len()];
+        for name in &args.force {
+            forced[self.graph.find(name)?] = true;
+        }
+        let selected = match &args.until {
+            Some(name) => self.graph.needed_for(self.graph.find(name)?),
+            None => vec![true; forced.len()],
+        };
+        Ok(Selection { forced, selected, device: device(&args.device)? })
+    }
+
+    pub(super) fn site(&self, device: Device) -> Site<'_> {
+        Site { root: &self.root, device, digests: &self.digests }
+    }
+
+    pub(super) fn plan(&self, selection: &Selection) -> Result<Plan, Failure> {
+        let site = self.site(selection.device);
+        Ok(plan(&self.graph, &self.store, &self.record, site, &selection.forced, &selection.selected)?)
+    }
+}
+
+/// The folder that a pipeline file belongs to: the parent of `pipelines/`, or else the file's own folder.
+fn project_folder(file: &Path) -> Result<PathBuf, Failure> {
+    let absolute = std::path::absolute(file).map_err(|error| Failure::trouble(Exit::Failed, error))?;
+    let folder = absolute.parent().unwrap_or(Path::new("/"));
+    match (folder.file_name(), folder.parent()) {
+        (Some(name), Some(parent)) if name == "pipelines" => Ok(parent.to_path_buf()),
+        _ => Ok(folder.to_path_buf()),
+    }
+}
+
+/// A folder that the call names, which must be there.
+pub(super) fn existing_folder(path: &Path) -> Result<PathBuf, Failure> {
+    if !path.is_dir() {
+        return Err(Failure::call(format!("`{}` is no folder", path.display()))
+            .hint("`--root` takes the project's folder, which holds `pipelines/` and `data/`"));
+    }
+    std::path::absolute(path).map_err(|error| Failure::trouble(Exit::Failed, error))
+}
+
+fn device(name: &str) -> Result<Device, Failure> {
+    let number = name.strip_prefix("cuda:").map(str::parse::<usize>);
+    match (name, number) {
+        ("cpu", _) => Ok(Device::Cpu),
+        ("cuda", _) | (_, Some(Ok(_))) => Err(Failure::call(format!("this build of mtorec has no device `{name}`"))
+            .hint("it computes on the processor only; leave `--device` out, or use `--device cpu`")),
+        _ => {
+            Err(Failure::call(format!("there is no device `{name}`"))
+                .hint("leave `--device` out, or use `--device cpu`"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_project_is_around_pipelines_or_the_file() {
+        let folder = |file: &str| project_folder(Path::new(file)).ok().unwrap();
+        assert_eq!(folder("/a/pipelines/x.ron"), Path::new("/a"));
+        assert_eq!(folder("/a/b/x.ron"), Path::new("/a/b"));
+        assert_eq!(folder("x.ron"), std::env::current_dir().unwrap());
+        assert_eq!(folder("pipelines/x.ron"), std::env::current_dir().unwrap());
+    }
+
+    #[test]
+    fn devices_are_told_apart() {
+        assert!(device("cpu").is_ok());
+        let message = |name: &str| match device(name) {
+            Err(Failure::Trouble { exit: Exit::Wrong, error, .. }) => error.to_string(),
+            _ => panic!("`{name}` is no device here"),
+        };
+        assert_eq!(message("cuda:1"), "this build of mtorec has no device `cuda:1`");
+        assert_eq!(message("gpu"), "there is no device `gpu`");
+        assert_eq!(message("cuda:x"), "there is no device `cuda:x`");
+    }
+}

@@ -1,0 +1,168 @@
+//! Batches: the seeded order of an epoch, its ranges, and the gathering of rows that lie apart.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::Rows;
+use super::draw::Draw;
+
+/// Values below which gathering on one thread is quicker than handing work out.
+const WORTH_SPLITTING: usize = 1 << 17;
+
+/// The order in which an epoch visits the rows: exact, uniformly random, different for each epoch of a seed.
+///
+/// # Panics
+/// When there are more than `u32::MAX` rows; a data set never has.
+pub fn epoch_order(rows: usize, seed: u64, epoch: u64) -> Vec<u32> {
+    let rows = u32::try_from(rows).expect("a data set has fewer than 2^32 rows");
+    Draw::new(seed, "epoch order", epoch).permutation(rows)
+}
+
+/// Cuts `0..rows` into batches of `batch` rows (at least one) and a shorter last one.
+///
+/// A last batch of a single row is merged into the one before it: batch normalisation has no variance to divide by.
+pub fn batches(rows: usize, batch: usize) -> Vec<Range<usize>> {
+    let batch = batch.max(1);
+    let mut ranges: Vec<Range<usize>> =
+        (0..rows).step_by(batch).map(|start| start..(start + batch).min(rows)).collect();
+    if batch > 1 && ranges.len() > 1 && rows % batch == 1 {
+        ranges.pop();
+        if let Some(last) = ranges.last_mut() {
+            last.end = rows;
+        }
+    }
+    ranges
+}
+
+/// One batch as a model reads it; its vectors keep their memory from batch to batch.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RawBatch {
+    /// Number of rows, B.
+    pub rows: usize,
+    /// Ids within the field: `[B, fields]`, row-major.
+    pub categorical: Vec<u32>,
+    /// Numerical columns: `[B, columns]`, row-major.
+    pub numerical: Vec<f32>,
+    /// Labels, 0 or 1: `[K, B]`, one task after the other.
+    pub labels: Vec<f32>,
+}
+
+impl Rows {
+    /// Copies the rows with these indices, in this order, into a batch.
+    ///
+    /// # Panics
+    /// When an index is not below the number of rows, as slicing does.
+    pub fn gather(&self, indices: &[u32], out: &mut RawBatch) {
+        out.rows = indices.len();
+        copy_rows(self.categorical(), self.fields(), indices, &mut out.categorical);
+        copy_rows(self.numerical(), self.columns(), indices, &mut out.numerical);
+
+        let (labels, tasks) = (self.labels(), self.tasks());
+        out.labels.resize(indices.len() * tasks, 0.0);
+        if indices.is_empty() {
+            return;
+        }
+        for (task, column) in out.labels.chunks_exact_mut(indices.len()).enumerate() {
+            for (slot, &row) in column.iter_mut().zip(indices) {
+                *slot = f32::from(labels[row as usize * tasks + task]);
+            }
+        }
+    }
+}
+
+fn copy_rows<T: Copy + Default + Send + Sync>(values: &[T], width: usize, indices: &[u32], out: &mut Vec<T>) {
+    out.resize(indices.len() * width, T::default());
+    if width == 0 {
+        return;
+    }
+    let copy = |(slot, &row): (&mut [T], &u32)| slot.copy_from_slice(&values[row as usize * width..][..width]);
+    if out.len() < WORTH_SPLITTING {
+        out.chunks_exact_mut(width).zip(indices).for_each(copy);
+    } else {
+        out.par_chunks_exact_mut(width).zip(indices).with_min_len(256).for_each(copy);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Field, Parts, Schema};
+
+    #[test]
+    fn an_epoch_visits_every_row_once_and_each_epoch_in_another_order() {
+        let first = epoch_order(1000, 5, 0);
+        assert_eq!(first, epoch_order(1000, 5, 0));
+        assert_ne!(first, epoch_order(1000, 5, 1));
+        assert_ne!(first, epoch_order(1000, 6, 0));
+        let mut sorted = first;
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..1000).collect::<Vec<u32>>());
+    }
+
+    /// A resumed run must see the order the killed one saw, after an upgrade too: these numbers may never change.
+    #[test]
+    fn the_order_is_pinned() {
+        assert_eq!(epoch_order(8, 1, 0), [2, 1, 7, 5, 6, 3, 0, 4]);
+    }
+
+    #[test]
+    fn batches_cover_the_rows_and_never_end_with_a_single_one() {
+        let cut = |rows, batch| batches(rows, batch).into_iter().map(|r| (r.start, r.end)).collect::<Vec<_>>();
+        assert_eq!(cut(10, 4), [(0, 4), (4, 8), (8, 10)]);
+        assert_eq!(cut(8, 4), [(0, 4), (4, 8)]);
+        assert_eq!(cut(9, 4), [(0, 4), (4, 9)]);
+        assert_eq!(cut(5, 4), [(0, 5)]);
+        assert_eq!(cut(1, 4), [(0, 1)]);
+        assert_eq!(cut(3, 1), [(0, 1), (1, 2), (2, 3)]);
+        assert_eq!(cut(2, 0), [(0, 1), (1, 2)]);
+        assert_eq!(cut(0, 4), []);
+    }
+
+    fn rows(count: usize) -> Rows {
+        let schema = Schema {
+            fields: vec![Field { name: "a".into(), size: count.max(1), out_of_vocabulary: None }; 2],
+            numerical: (0..30).map(|column| format!("n{column}")).collect(),
+            tasks: vec!["x".into(), "y".into(), "z".into()],
+        };
+        let parts = Parts {
+            categorical: (0..count).flat_map(|row| [row as u32, (count - 1 - row) as u32]).collect(),
+            numerical: (0..count * 30).map(|at| at as f32).collect(),
+            labels: (0..count).flat_map(|row| [(row % 2) as u8, (row % 3 == 0) as u8, 1]).collect(),
+            ..Parts::default()
+        };
+        Rows::from_parts(&schema, parts).unwrap()
+    }
+
+    #[test]
+    fn gathered_rows_are_the_chosen_ones_with_labels_by_task() {
+        let rows = rows(5);
+        let mut batch = RawBatch::default();
+        rows.gather(&[3, 0, 3, 1], &mut batch);
+        assert_eq!(batch.rows, 4);
+        assert_eq!(batch.categorical, [3, 1, 0, 4, 3, 1, 1, 3]);
+        assert_eq!(batch.numerical[..2], [90.0, 91.0]);
+        assert_eq!(batch.numerical[30..32], [0.0, 1.0]);
+        assert_eq!(batch.labels, [1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0]);
+
+        // A smaller batch in the same memory leaves nothing behind.
+        rows.gather(&[4], &mut batch);
+        assert_eq!((batch.rows, batch.categorical.len(), batch.labels.as_slice()), (1, 2, &[0.0, 0.0, 1.0][..]));
+        rows.gather(&[], &mut batch);
+        assert_eq!(batch, RawBatch { rows: 0, ..batch.clone() });
+        assert!(batch.categorical.is_empty() && batch.numerical.is_empty() && batch.labels.is_empty());
+    }
+
+    #[test]
+    fn a_large_batch_is_gathered_the_same_in_parallel() {
+        let rows = rows(6000);
+        let order = epoch_order(6000, 1, 0);
+        let mut batch = RawBatch::default();
+        rows.gather(&order, &mut batch);
+        assert!(batch.numerical.len() >= WORTH_SPLITTING);
+        for (at, &row) in order.iter().enumerate() {
+            assert_eq!(batch.categorical[at * 2], row);
+            assert_eq!(batch.numerical[at * 30], row as f32 * 30.0);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Logs: where they come from, how they are encoded, how a trained-on data set lies on disk and is read back.
+//!
+//! A source ([`Dataset`]) is located and read into raw rows; the training rows decide vocabularies and statistics; the
+//! encoded rows of each split become one memory-mapped file ([`Rows`]) beside a [`Schema`] and the record of the
+//! encoding ([`Encoding`]). Batches are gathered from there.
+
+mod aliexpress;
+mod batches;
+mod census;
+mod csv_log;
+mod dataset;
+mod delimited;
+mod draw;
+mod encoding;
+mod error;
+#[cfg(test)]
+mod fixtures;
+mod log;
+mod rows;
+mod schema;
+mod simulated;
+mod source;
+mod split;
+
+use std::path::Path;
+
+pub use aliexpress::{AliExpress, Country};
+pub use batches::{RawBatch, batches, epoch_order};
+pub use census::CensusIncome;
+pub use csv_log::Csv;
+pub use dataset::EncodedDataset;
+pub use encoding::{Encoding, FieldEncoding, Scaling};
+pub use error::{DataError, RowProblem};
+pub use rows::{Parts, Rows};
+pub use schema::{Field, Schema};
+pub use simulated::{Like, Simulated, SimulatedLog};
+pub use source::{FoundFile, Role, Source, SourceFile};
+
+pub(crate) use delimited::Reading;
+pub(crate) use encoding::encode;
+pub(crate) use log::RawLog;
+pub(crate) use split::{check as check_split, split};
+
+crate::registry! {
+    /// The data sets a pipeline can name.
+    pub enum Dataset {
+        AliExpress(AliExpress),
+        CensusIncome(CensusIncome),
+        Csv(Csv),
+        Simulated(Simulated),
+    }
+}
+
+/// How far reading or writing a log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Advance {
+    /// Bytes of the files on disk that are done.
+    pub bytes: u64,
+    /// Rows that are done.
+    pub rows: u64,
+}
+
+impl Dataset {
+    /// The files of a real data set, training rows first; none for a simulated one.
+    ///
+    /// `folder` is where to look, absolute or relative to the project's `root`; each data set has its own default.
+    ///
+    /// # Errors
+    /// [`DataError::NotThere`] when no file is there, [`DataError::Incomplete`] when one of several is missing.
+    pub fn locate(&self, root: &Path, folder: Option<&Path>) -> Result<Vec<FoundFile>, DataError> {
+        match self {
+            Self::AliExpress(log) => log.locate(root, folder),
+            Self::CensusIncome(log) => log.locate(root, folder),
+            Self::Csv(log) => log.locate(root, folder),
+            Self::Simulated(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Reads the files of a real data set.
+    ///
+    /// # Errors
+    /// At the first thing wrong with them; see [`DataError`].
+    pub(crate) fn read(&self, files: &[SourceFile], reading: &mut Reading) -> Result<RawLog, DataError> {
+        match self {
+            Self::AliExpress(log) => log.read(files, reading),
+            Self::CensusIncome(log) => log.read(files, reading),
+            Self::Csv(log) => log.read(files, reading),
+            Self::Simulated(log) => Err(DataError::request(
+                format!("the simulated log of {} rows has no files to read", log.rows),
+                "remove the artifact of the Download stage; it is then made anew",
+            )),
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! The rows of one split: row-major columns, in memory or memory-mapped, checked before anybody sees them.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::ops::Range;
+use std::path::Path;
+
+use bytemuck::Pod;
+use memmap2::Mmap;
+use rayon::prelude::*;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+
+use super::{Advance, DataError, Schema};
+
+// The file format is little-endian and is read in place.
+#[cfg(target_endian = "big")]
+compile_error!("encoded logs are mapped as they lie on disk, which needs a little-endian machine");
+
+/// Rows whose columns are handed over between two looks at the interrupt flag.
+const CHUNK: usize = 8192;
+
+/// The columns of some rows, owned.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Parts {
+    /// Ids within the field, 0-based: `[rows, fields]`, row-major.
+    pub categorical: Vec<u32>,
+    /// Numerical columns: `[rows, columns]`, row-major.
+    pub numerical: Vec<f32>,
+    /// Labels, 0 or 1: `[rows, tasks]`, row-major.
+    pub labels: Vec<u8>,
+    /// The group of each row (a search, a user): `[rows]`.
+    pub group: Option<Vec<i64>>,
+    /// The true probability of each label, known for a simulated log: `[rows, tasks]`, row-major.
+    pub probability: Option<Vec<f32>>,
+}
+
+/// How many of what a table holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shape {
+    rows: usize,
+    fields: usize,
+    columns: usize,
+    tasks: usize,
+}
+
+/// The rows of one split.
+///
+/// All slices are row-major. Every id is below its field's size, every number finite and every label 0 or 1: this is
+/// checked when the rows are opened or built, so that readers need not.
+#[derive(Debug)]
+pub struct Rows {
+    shape: Shape,
+    storage: Storage,
+}
+
+#[derive(Debug)]
+enum Storage {
+    Owned(Parts),
+    Mapped { map: Mmap, layout: Layout },
+}
+
+/// Where each tensor lies in the mapped file, in bytes; alignment and length were checked on opening.
+#[derive(Debug)]
+struct Layout {
+    categorical: Range<usize>,
+    numerical: Range<usize>,
+    labels: Range<usize>,
+    group: Option<Range<usize>>,
+    probability: Option<Range<usize>>,
+}
+
+impl Rows {
+    /// Rows from columns in memory.
+    ///
+    /// # Errors
+    /// When the lengths do not fit the schema, an id is not below its field's size, a label is neither 0 nor 1 or a
+    /// number is not finite.
+    pub fn from_parts(schema: &Schema, parts: Parts) -> Result<Self, DataError> {
+        let problem = |problem: String| DataError::unsound(Path::new("rows in memory"), problem);
+        let tasks = schema.tasks.len();
+        if tasks == 0 || !parts.labels.len().is_multiple_of(tasks) {
+            return Err(problem(format!("{} labels for {tasks} tasks", parts.labels.len())));
+        }
+        let shape = Shape::of(schema, parts.labels.len() / tasks);
+        let lengths = [
+            ("categorical", parts.categorical.len(), shape.rows * shape.fields),
+            ("numerical", parts.numerical.len(), shape.rows * shape.columns),
+            ("group", parts.group.as_ref().map_or(shape.rows, Vec::len), shape.rows),
+            ("probability", parts.probability.as_ref().map_or(parts.labels.len(), Vec::len), parts.labels.len()),
+        ];
+        if let Some((name, found, expected)) = lengths.into_iter().find(|(_, found, expected)| found != expected) {
+            return Err(problem(format!("`{name}` has {found} values where {expected} are expected")));
+        }
+        let rows = Self { shape, storage: Storage::Owned(parts) };
+        rows.check_values(schema).map_err(problem)?;
+        Ok(rows)
+    }
+
+    /// Maps the rows of a file that [`Rows::write`] made.
+    ///
+    /// # Errors
+    /// When the file cannot be mapped, is no such file, or breaks any promise of this type.
+    pub fn open(path: &Path, schema: &Schema) -> Result<Self, DataError> {
+        let file = File::open(path).map_err(DataError::read(path))?;
+        // SAFETY: a map is sound as long as nobody shortens or rewrites the file under it. These files belong to
+        // artifacts, which are written aside, renamed into place and never touched again.
+        let map = unsafe { Mmap::map(&file) }.map_err(DataError::read(path))?;
+        let unsound = |problem: String| DataError::unsound(path, problem);
+        let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|error| unsound(error.to_string()))?;
+        let tensors = Tensors { metadata: &metadata, start: size_of::<u64>() + header };
+
+        let rows = match metadata.info("labels").map(|info| info.shape.as_slice()) {
+            Some(&[rows, _]) => rows,
+            _ => return Err(unsound("no tensor `labels` of two dimensions".into())),
+        };
+        let shape = Shape::of(schema, rows);
+        let layout = Layout {
+            categorical: tensors.required::<u32>("categorical", &[rows, shape.fields], &map).map_err(unsound)?,
+            numerical: tensors.required::<f32>("numerical", &[rows, shape.columns], &map).map_err(unsound)?,
+            labels: tensors.required::<u8>("labels", &[rows, shape.tasks], &map).map_err(unsound)?,
+            group: tensors.optional::<i64>("group", &[rows], &map).map_err(unsound)?,
+            probability: tensors.optional::<f32>("probability", &[rows, shape.tasks], &map).map_err(unsound)?,
+        };
+        let rows = Self { shape, storage: Storage::Mapped { map, layout } };
+        rows.check_values(schema).map_err(unsound)?;
+        Ok(rows)
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.shape.rows
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.shape.rows == 0
+    }
+
+    /// Number of categorical fields.
+    pub fn fields(&self) -> usize {
+        self.shape.fields
+    }
+
+    /// Number of numerical columns.
+    pub fn columns(&self) -> usize {
+        self.shape.columns
+    }
+
+    /// Number of tasks.
+    pub fn tasks(&self) -> usize {
+        self.shape.tasks
+    }
+
+    /// Ids within the field, 0-based: `[rows, fields]`.
+    pub fn categorical(&self) -> &[u32] {
+        match &self.storage {
+            Storage::Owned(parts) => &parts.categorical,
+            Storage::Mapped { map, layout } => bytemuck::cast_slice(&map[layout.categorical.clone()]),
+        }
+    }
+
+    /// Numerical columns: `[rows, columns]`.
+    pub fn numerical(&self) -> &[f32] {
+        match &self.storage {
+            Storage::Owned(parts) => &parts.numerical,
+            Storage::Mapped { map, layout } => bytemuck::cast_slice(&map[layout.numerical.clone()]),
+        }
+    }
+
+    /// Labels, 0 or 1: `[rows, tasks]`.
+    pub fn labels(&self) -> &[u8] {
+        match &self.storage {
+            Storage::Owned(parts) => &parts.labels,
+            Storage::Mapped { map, layout } => &map[layout.labels.clone()],
+        }
+    }
+
+    /// The group of each row, if the log has groups: `[rows]`.
+    pub fn group(&self) -> Option<&[i64]> {
+        match &self.storage {
+            Storage::Owned(parts) => parts.group.as_deref(),
+            Storage::Mapped { map, layout } => layout.group.clone().map(|range| bytemuck::cast_slice(&map[range])),
+        }
+    }
+
+    /// The true probability of each label, known for a simulated log: `[rows, tasks]`.
+    pub fn probability(&self) -> Option<&[f32]> {
+        match &self.storage {
+            Storage::Owned(parts) => parts.probability.as_deref(),
+            Storage::Mapped { map, layout } => {
+                layout.probability.clone().map(|range| bytemuck::cast_slice(&map[range]))
+            }
+        }
+    }
+
+    /// The columns, copied into memory.
+    pub fn to_parts(&self) -> Parts {
+        Parts {
+            categorical: self.categorical().to_vec(),
+            numerical: self.numerical().to_vec(),
+            labels: self.labels().to_vec(),
+            group: self.group().map(<[i64]>::to_vec),
+            probability: self.probability().map(<[f32]>::to_vec),
+        }
+    }
+
+    /// Writes the chosen rows, in that order, as one safetensors file; `None` writes them all.
+    ///
+    /// The file is streamed: beside the rows themselves only a small chunk is in memory. `watch` hears how far it is
+    /// and may stop it.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or `watch` says stop.
+    ///
+    /// # Panics
+    /// When a chosen row does not exist.
+    pub fn write(
+        &self,
+        path: &Path,
+        chosen: Option<&[u32]>,
+        watch: &mut dyn FnMut(Advance) -> Result<(), DataError>,
+    ) -> Result<(), DataError> {
+        let rows = chosen.map_or(self.shape.rows, <[u32]>::len);
+        let (header, tensor_bytes) = self.header(rows).map_err(|error| DataError::unsound(path, error.to_string()))?;
+        let bytes_per_row = (tensor_bytes / rows.max(1)).max(1) as u64;
+        let out = BufWriter::with_capacity(1 << 20, File::create(path).map_err(DataError::write(path))?);
+        let mut sink = Sink { path, out, bytes: 0, bytes_per_row, rows, chosen, watch };
+        sink.put(&(header.len() as u64).to_le_bytes())?;
+        sink.put(&header)?;
+        // In the order of the header.
+        if let Some(group) = self.group() {
+            sink.tensor(group, 1)?;
+        }
+        sink.tensor(self.categorical(), self.shape.fields)?;
+        sink.tensor(self.numerical(), self.shape.columns)?;
+        if let Some(probability) = self.probability() {
+            sink.tensor(probability, self.shape.tasks)?;
+        }
+        sink.tensor(self.labels(), self.shape.tasks)?;
+        sink.out.flush().map_err(DataError::write(path))
+    }
+
+    /// The safetensors header for this many rows, padded so that the tensors start aligned: wide types come first, and
+    /// every tensor before the labels is a multiple of four bytes long. With it, how many bytes the tensors take.
+    fn header(&self, rows: usize) -> Result<(Vec<u8>, usize), Box<dyn std::error::Error>> {
+        let Shape { fields, columns, tasks, .. } = self.shape;
+        let tensors = [
+            self.group().map(|_| ("group", Dtype::I64, vec![rows])),
+            Some(("categorical", Dtype::U32, vec![rows, fields])),
+            Some(("numerical", Dtype::F32, vec![rows, columns])),
+            self.probability().map(|_| ("probability", Dtype::F32, vec![rows, tasks])),
+            Some(("labels", Dtype::U8, vec![rows, tasks])),
+        ];
+        let mut end = 0;
+        let place = |(name, dtype, shape): (&str, Dtype, Vec<usize>)| {
+            let start = end;
+            end += shape.iter().product::<usize>() * dtype.bitsize() / 8;
+            (name.to_owned(), TensorInfo { dtype, shape, data_offsets: (start, end) })
+        };
+        let infos = tensors.into_iter().flatten().map(place).collect();
+        let mut header = serde_json::to_vec(&Metadata::new(None, infos)?)?;
+        header.resize(header.len().next_multiple_of(size_of::<u64>()), b' ');
+        Ok((header, end))
+    }
+
+    /// What the slices' types do not promise: ids below their field's size, labels 0 or 1, finite numbers.
+    fn check_values(&self, schema: &Schema) -> Result<(), String> {
+        let Shape { fields, columns, tasks, .. } = self.shape;
+        if fields > 0 {
+            let too_large = self.categorical().par_chunks(fields).enumerate().find_map_first(|(row, ids)| {
+                let field = ids.iter().zip(&schema.fields).position(|(&id, field)| id as usize >= field.size)?;
+                Some((row, field, ids[field]))
+            });
+            if let Some((row, field, id)) = too_large {
+                let field = &schema.fields[field];
+                return Err(format!("row {row} has id {id} in field `{}`, which has {}", field.name, field.size));
+            }
+        }
+        if let Some(at) = self.numerical().par_iter().position_first(|value| !value.is_finite()) {
+            let name = &schema.numerical[at % columns];
+            return Err(format!("row {} has {} in column `{name}`", at / columns, self.numerical()[at]));
+        }
+        if let Some(at) = self.labels().par_iter().position_first(|&label| label > 1) {
+            let name = &schema.tasks[at % tasks];
+            return Err(format!("row {} has label {} for task `{name}`", at / tasks, self.labels()[at]));
+        }
+        let probability = self.probability().unwrap_or_default();
+        if let Some(at) = probability.par_iter().position_first(|value| !(0.0..=1.0).contains(value)) {
+            let name = &schema.tasks[at % tasks];
+            return Err(format!("row {} has probability {} for task `{name}`", at / tasks, probability[at]));
+        }
+        Ok(())
+    }
+}
+
+impl Shape {
+    fn of(schema: &Schema, rows: usize) -> Self {
+        Self { rows, fields: schema.fields.len(), columns: schema.numerical.len(), tasks: schema.tasks.len() }
+    }
+}
+
+/// The tensors of a mapped file by name.
+struct Tensors<'a> {
+    metadata: &'a Metadata,
+    /// Where the first tensor starts in the file.
+    start: usize,
+}
+
+impl Tensors<'_> {
+    fn required<T: Element>(&self, name: &str, shape: &[usize], map: &[u8]) -> Result<Range<usize>, String> {
+        self.optional::<T>(name, shape, map)?.ok_or_else(|| format!("no tensor `{name}`"))
+    }
+
+    /// The bytes of a tensor, once type, shape, bounds and alignment are known to be right.
+    fn optional<T: Element>(&self, name: &str, shape: &[usize], map: &[u8]) -> Result<Option<Range<usize>>, String> {
+        let Some(info) = self.metadata.info(name) else { return Ok(None) };
+        if info.dtype != T::DTYPE {
+            return Err(format!("tensor `{name}` is {} where {} is expected", info.dtype, T::DTYPE));
+        }
+        if info.shape != shape {
+            return Err(format!("tensor `{name}` has shape {:?} where {shape:?} is expected", info.shape));
+        }
+        let range = self.start + info.data_offsets.0..self.start + info.data_offsets.1;
+        let bytes = map.get(range.clone()).ok_or_else(|| format!("tensor `{name}` ends after the file"))?;
+        let values: &[T] =
+            bytemuck::try_cast_slice(bytes).map_err(|_| format!("tensor `{name}` does not start aligned"))?;
+        if values.len() != shape.iter().product::<usize>() {
+            return Err(format!("tensor `{name}` holds {} values for shape {shape:?}", values.len()));
+        }
+        Ok(Some(range))
+    }
+}
+
+/// A Rust type and its name in the format.
+trait Element: Pod {
+    const DTYPE: Dtype;
+}
+
+impl Element for u8 {
+    const DTYPE: Dtype = Dtype::U8;
+}
+impl Element for u32 {
+    const DTYPE: Dtype = Dtype::U32;
+}
+impl Element for i64 {
+    const DTYPE: Dtype = Dtype::I64;
+}
+impl Element for f32 {
+    const DTYPE: Dtype = Dtype::F32;
+}
+
+/// A file being written: the chosen rows of one tensor after the other.
+struct Sink<'a> {
+    path: &'a Path,
+    out: BufWriter<File>,
+    bytes: u64,
+    bytes_per_row: u64,
+    rows: usize,
+    chosen: Option<&'a [u32]>,
+    watch: &'a mut dyn FnMut(Advance) -> Result<(), DataError>,
+}
+
+impl Sink<'_> {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), DataError> {
+        self.bytes += bytes.len() as u64;
+        self.out.write_all(bytes).map_err(DataError::write(self.path))
+    }
+
+    fn tensor<T: Element>(&mut self, values: &[T], width: usize) -> Result<(), DataError> {
+        let mut gathered = Vec::new();
+        for start in (0..self.rows).step_by(CHUNK) {
+            let end = (start + CHUNK).min(self.rows);
+            match self.chosen {
+                None => self.put(bytemuck::cast_slice(&values[start * width..end * width]))?,
+                Some(chosen) => {
+                    gathered.clear();
+                    for &row in &chosen[start..end] {
+                        gathered.extend_from_slice(&values[row as usize * width..][..width]);
+                    }
+                    self.put(bytemuck::cast_slice(&gathered))?;
+                }
+            }
+            let rows = (self.bytes / self.bytes_per_row).min(self.rows as u64);
+            (self.watch)(Advance { bytes: self.bytes, rows })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,54 @@
+//! One file per architecture, forward only; the sizes of their layers; the registry.
+//!
+//! To add one: a file with the hyper-parameters (`Default`, serde, [`Describe`](crate::registry::Describe)) and an
+//! [`Architecture`], and a line in the registry below; `list`, the language and `check`'s suggestions follow.
+
+mod architecture;
+mod checkpoint;
+mod mmoe;
+mod network;
+mod shared_bottom;
+mod sizes;
+
+pub use architecture::{Architecture, Model};
+pub use checkpoint::{load_tensors, read_checkpoint, write_checkpoint, CheckpointError, ModelCard};
+pub use mmoe::Mmoe;
+pub use network::Network;
+pub use shared_bottom::SharedBottom;
+pub use sizes::{Sizes, Widths};
+
+use crate::data::Schema;
+use crate::nn::Builder;
+use crate::tensor::Kernels;
+
+/// The registry, and what each of its entries is asked to do.
+macro_rules! architectures {
+    ($($Name:ident($Payload:ty)),+ $(,)?) => {
+        crate::registry! {
+            /// The architectures a pipeline can name.
+            pub enum Arch { $($Name($Payload)),+ }
+        }
+
+        impl Arch {
+            /// Makes the layers of whatever architecture it is.
+            fn build<W: Widths, D: Kernels>(
+                &self,
+                widths: W,
+                schema: &Schema,
+                builder: &mut Builder<D>,
+            ) -> Result<Box<dyn Model<D>>, String> {
+                match self {
+                    $(Arch::$Name(arch) => {
+                        arch.fits(schema)?;
+                        Ok(arch.build(widths, schema, builder))
+                    })+
+                }
+            }
+        }
+    };
+}
+
+architectures! {
+    SharedBottom(SharedBottom),
+    Mmoe(Mmoe),
+}

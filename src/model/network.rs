@@ -1,0 +1,98 @@
+//! A model with its parameters: what stages build, train, measure and store.
+
+use super::sizes::{Custom, Paper, Small, Tiny};
+use super::{Arch, Model, Sizes};
+use crate::data::{RawBatch, Schema};
+use crate::nn::{Batch, BatchSlot, Builder, TorchTensor};
+use crate::tensor::op::bce;
+use crate::tensor::{FieldLayout, Kernels, Key, Mode, Owner, ParamId, Params, Tape, Var, Workspace};
+
+/// A model with its parameters.
+pub struct Network<D: Kernels> {
+    model: Box<dyn Model<D>>,
+    /// All parameters and running statistics.
+    pub params: Params<D>,
+    /// Their names and layouts in PyTorch's checkpoints.
+    pub tensors: Vec<TorchTensor>,
+    /// PyTorch's names of the batch normalisations.
+    pub norms: Vec<String>,
+    /// Training steps the running statistics have seen (PyTorch's `num_batches_tracked`).
+    pub batches_tracked: i64,
+    tasks: usize,
+}
+
+impl<D: Kernels> Network<D> {
+    /// Builds an architecture for a schema, with parameters drawn from `seed`.
+    ///
+    /// # Errors
+    /// When the hyper-parameters do not fit the schema, or run-time widths do not fit each other; the text names the layer.
+    pub fn build(arch: &Arch, sizes: &Sizes, schema: &Schema, seed: u64, device: &D) -> Result<Self, String> {
+        let mut b = Builder::new(device, seed);
+        let model = match *sizes {
+            Sizes::Paper => arch.build(Paper, schema, &mut b),
+            Sizes::Small => arch.build(Small, schema, &mut b),
+            Sizes::Tiny => arch.build(Tiny, schema, &mut b),
+            Sizes::Custom { embed, bottom, tower } => arch.build(Custom { embed, bottom, tower }, schema, &mut b),
+        }?;
+        Self::finish(model, b, schema)
+    }
+
+    /// Decides who owns each parameter by a trial pass: shared is what at least two tasks' losses reach.
+    fn finish(model: Box<dyn Model<D>>, b: Builder<D>, schema: &Schema) -> Result<Self, String> {
+        let Builder { params, tensors, norms, .. } = b;
+        let tasks = schema.tasks.len();
+        let mut network = Self { model, params, tensors, norms, batches_tracked: 0, tasks };
+        let rows = 2;
+        let raw = RawBatch {
+            rows,
+            categorical: vec![0; rows * schema.fields.len()],
+            numerical: vec![0.0; rows * schema.numerical.len()],
+            labels: vec![0.0; rows * tasks],
+        };
+        let mut slot = network.batch_slot(schema);
+        let batch = slot.load(&raw);
+        let workspace = Workspace::new(network.params.device());
+        let mut owners = vec![Owner::Nobody; network.params.len()];
+        {
+            let tape = Tape::new(&network.params, &workspace, Mode::Train { key: Key::of_step(0, 0) });
+            let losses = network.losses(&tape, batch);
+            if let Some(problem) = tape.miswiring() {
+                return Err(problem);
+            }
+            for (task, (loss, _)) in losses.into_iter().enumerate() {
+                for ParamId(id) in tape.reach(loss) {
+                    owners[id] = match owners[id] {
+                        Owner::Nobody => Owner::Task(task),
+                        _ => Owner::Shared,
+                    };
+                }
+            }
+        }
+        for (id, owner) in owners.into_iter().enumerate() {
+            network.params[ParamId(id)].owner = owner;
+        }
+        Ok(network)
+    }
+
+    /// Number of tasks, K.
+    pub fn tasks(&self) -> usize {
+        self.tasks
+    }
+
+    /// A slot for batches of this schema on this network's device.
+    pub fn batch_slot(&self, schema: &Schema) -> BatchSlot<D> {
+        let layout = FieldLayout::new(schema.fields.iter().map(|field| field.size));
+        BatchSlot::new(self.params.device(), layout)
+    }
+
+    /// The logits of each task.
+    pub fn forward(&self, tape: &Tape<D>, batch: &Batch<D>) -> Vec<Var<(usize,)>> {
+        self.model.forward(tape, batch)
+    }
+
+    /// Each task's mean loss on a batch: the scalar to differentiate, and its value.
+    pub fn losses(&self, tape: &Tape<D>, batch: &Batch<D>) -> Vec<(Var<()>, f64)> {
+        let logits = self.forward(tape, batch).into_iter().zip(&batch.labels);
+        logits.map(|(logits, labels)| bce(tape, logits, tape.input(labels, (batch.rows,)))).collect()
+    }
+}

@@ -1,0 +1,12 @@
+//! What would run, and why: the graph of stages in a fixed topological order, the recipe of each stage, and its
+//! comparison with the store and with the last run.
+
+mod graph;
+mod planning;
+mod recipe;
+mod record;
+
+pub use graph::{Graph, GraphError, Node, UnknownStage};
+pub use planning::{Plan, PlannedStage, Reason, Verdict, plan, reasons};
+pub use recipe::{Site, recipe};
+pub use record::{Record, StageRecord};

@@ -1,0 +1,243 @@
+//! Which stages are out of date, and why.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use super::{Graph, Record, Site, StageRecord, recipe};
+use crate::stage::StageError;
+use crate::store::{Artifact, Change, Digest, Lookup, Recipe, Store, StoreError};
+
+/// What a run would do.
+pub struct Plan {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// Its stages in topological order, those that a run would leave out included.
+    pub stages: Vec<PlannedStage>,
+}
+
+/// What a run would do with one stage.
+pub struct PlannedStage {
+    /// The stage's name.
+    pub name: String,
+    /// The stage's kind.
+    pub kind: &'static str,
+    /// The stages it reads.
+    pub reads: Vec<String>,
+    /// What would become of it.
+    pub verdict: Verdict,
+}
+
+/// What would become of a stage.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Its artifact is there and intact.
+    UpToDate(Artifact),
+    /// It would run, for at least one reason.
+    Run(Vec<Reason>),
+    /// Stages before it would run first. It runs for its own reasons, if there are any; otherwise only if one of them
+    /// comes to another content.
+    After {
+        /// The stages before it that would run.
+        stages: Vec<String>,
+        /// Its own reasons.
+        own: Vec<Reason>,
+    },
+    /// It could not run now.
+    Impossible(StageError),
+    /// A stage before it could not run now.
+    Blocked {
+        /// That stage.
+        by: String,
+    },
+    /// The call leaves it out.
+    LeftOut,
+}
+
+/// Why a stage runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// No run of this pipeline came to this stage yet.
+    NeverRun,
+    /// A part of its recipe changed since the last run.
+    Changed(Change),
+    /// Its artifact was not intact.
+    Damaged(String),
+    /// Its artifact is gone.
+    Missing,
+    /// The call says so.
+    Forced,
+    /// An earlier run of it was stopped and left checkpoints.
+    Unfinished,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Reason::NeverRun => f.write_str("never run"),
+            Reason::Changed(change) => change.fmt(f),
+            Reason::Damaged(what) => write!(f, "artifact damaged: {what}"),
+            Reason::Missing => f.write_str("artifact missing"),
+            Reason::Forced => f.write_str("forced"),
+            Reason::Unfinished => f.write_str("goes on from a checkpoint"),
+        }
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Why a stage with this recipe runs, given what a lookup of its artifact found (never an intact one, unless `forced`).
+pub fn reasons(
+    recipe: &Recipe,
+    found: &Lookup,
+    last: Option<&StageRecord>,
+    forced: bool,
+    store: &Store,
+) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    if forced {
+        reasons.push(Reason::Forced);
+    }
+    if let Lookup::Damaged(what) = found {
+        reasons.push(Reason::Damaged(what.clone()));
+    }
+    let changes = own_changes(recipe, last);
+    let absent = matches!(found, Lookup::Absent);
+    match last {
+        None if absent => reasons.push(Reason::NeverRun),
+        Some(_) if absent && changes.is_empty() => reasons.push(Reason::Missing),
+        _ => reasons.extend(changes),
+    }
+    if absent && !forced && store.has_scratch(recipe.key()) {
+        reasons.push(Reason::Unfinished);
+    }
+    reasons
+}
+
+fn own_changes(recipe: &Recipe, last: Option<&StageRecord>) -> Vec<Reason> {
+    last.map_or_else(Vec::new, |last| recipe.changes_since(&last.recipe).into_iter().map(Reason::Changed).collect())
+}
+
+/// Finds out what a run would do, without running anything. `forced` and `selected` say of each stage whether the call
+/// forces it and whether it takes part.
+///
+/// # Errors
+/// When the store cannot be read. Missing files outside the store are a stage's [`Verdict::Impossible`].
+pub fn plan(
+    graph: &Graph,
+    store: &Store,
+    record: &Record,
+    site: Site,
+    forced: &[bool],
+    selected: &[bool],
+) -> Result<Plan, StoreError> {
+    let mut stages: Vec<PlannedStage> = Vec::with_capacity(graph.nodes().len());
+    for (at, node) in graph.nodes().iter().enumerate() {
+        let verdict = if selected[at] {
+            let last = record.stages.get(&node.name);
+            judge(graph, at, &stages, store, last, site, forced[at])?
+        } else {
+            Verdict::LeftOut
+        };
+        let reads = graph.sources(at).into_iter().map(|input| graph.nodes()[input].name.clone()).collect();
+        stages.push(PlannedStage { name: node.name.clone(), kind: node.work.kind(), reads, verdict });
+    }
+    Ok(Plan { pipeline: graph.pipeline.clone(), stages })
+}
+
+/// The verdict on a stage, given those on all before it.
+fn judge(
+    graph: &Graph,
+    at: usize,
+    before: &[PlannedStage],
+    store: &Store,
+    last: Option<&StageRecord>,
+    site: Site,
+    forced: bool,
+) -> Result<Verdict, StoreError> {
+    let node = &graph.nodes()[at];
+    let mut inputs: Vec<(&'static str, Digest)> = Vec::new();
+    let mut running = Vec::new();
+    for &(field, input) in &node.inputs {
+        let source = &before[input];
+        match &source.verdict {
+            Verdict::UpToDate(artifact) => inputs.push((field, artifact.digest())),
+            Verdict::Run(_) | Verdict::After { .. } => {
+                if !running.contains(&source.name) {
+                    running.push(source.name.clone());
+                }
+                // What it was last time, so that only the stage's own changes show.
+                let previous = last.and_then(|last| last.recipe.inputs.get(field));
+                inputs.extend(previous.map(|content| (field, *content)));
+            }
+            Verdict::Impossible(_) => return Ok(Verdict::Blocked { by: source.name.clone() }),
+            Verdict::Blocked { by } => return Ok(Verdict::Blocked { by: by.clone() }),
+            Verdict::LeftOut => return Ok(Verdict::LeftOut),
+        }
+    }
+    let recipe = match recipe(node.work.as_ref(), inputs, site) {
+        Ok(recipe) => recipe,
+        Err(error) => return Ok(Verdict::Impossible(error)),
+    };
+    if !running.is_empty() {
+        let own = match last {
+            _ if forced => vec![Reason::Forced],
+            None => vec![Reason::NeverRun],
+            Some(_) => own_changes(&recipe, last),
+        };
+        return Ok(Verdict::After { stages: running, own });
+    }
+    Ok(match store.lookup(recipe.key())? {
+        Lookup::Intact(artifact) if !forced => Verdict::UpToDate(artifact),
+        found => Verdict::Run(reasons(&recipe, &found, last, forced, store)),
+    })
+}
+
+impl Verdict {
+    /// One word for it, the same in every format.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Verdict::UpToDate(_) => "up-to-date",
+            Verdict::Run(_) => "run",
+            Verdict::After { own, .. } if own.is_empty() => "depends",
+            Verdict::After { .. } => "run",
+            Verdict::Impossible(_) => "impossible",
+            Verdict::Blocked { .. } => "blocked",
+            Verdict::LeftOut => "left-out",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Verdict::UpToDate(_) => f.write_str("up to date"),
+            Verdict::Run(reasons) => write!(f, "will run: {}", listed(reasons)),
+            Verdict::After { stages, own } if own.is_empty() => {
+                write!(f, "will run if {} {}", quoted(stages), if stages.len() == 1 { "changes" } else { "change" })
+            }
+            Verdict::After { stages, own } => write!(f, "will run after {}: {}", quoted(stages), listed(own)),
+            Verdict::Impossible(error) => write!(f, "cannot run: {error}"),
+            Verdict::Blocked { by } => write!(f, "cannot run without `{by}`"),
+            Verdict::LeftOut => f.write_str("left out"),
+        }
+    }
+}
+
+/// The first few reasons; all of them are in the JSON.
+fn listed(reasons: &[Reason]) -> String {
+    const SHOWN: usize = 4;
+    let shown: Vec<String> = reasons.iter().take(SHOWN).map(Reason::to_string).collect();
+    match reasons.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{}, and {more} more", shown.join(", ")),
+    }
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}

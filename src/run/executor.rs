@@ -1,0 +1,163 @@
+//! Runs the stages of a graph: whatever is ready, as many side by side as the call allows.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use super::maker::Maker;
+use super::{Console, Report, StageResult};
+use crate::plan::{Graph, Record, Site};
+use crate::stage::StageError;
+use crate::store::{Store, StoreError};
+
+/// How to run.
+pub struct Call<'a> {
+    /// Where.
+    pub site: Site<'a>,
+    /// Stages side by side at most.
+    pub jobs: NonZeroUsize,
+    /// Whether the call forces a stage to run, stage by stage.
+    pub forced: Vec<bool>,
+    /// Whether a stage takes part, stage by stage; all that it reads must take part too.
+    pub selected: Vec<bool>,
+    /// Set from outside when the user wants to stop.
+    pub cancelled: &'a AtomicBool,
+}
+
+/// Brings the selected stages up to date and writes the pipeline's record.
+///
+/// A stage that fails stops the stages that read it, directly or not; all others still run, so that nothing which could
+/// be had is lost. A cancelled run starts no further stage.
+///
+/// # Errors
+/// When the store cannot be used at all; what happens to stages is in the report.
+pub fn execute(
+    graph: &Graph,
+    store: &Store,
+    record: &Record,
+    call: &Call,
+    console: &Console,
+) -> Result<Report, StoreError> {
+    store.clear_leftovers()?;
+    let maker = Maker::new(graph, store, record, call.site, &call.forced, call.cancelled, console);
+    let board = Board::new(graph, &call.selected);
+    let workers = call.jobs.get().min(graph.nodes().len());
+    if workers <= 1 {
+        work(&maker, &board);
+    } else {
+        thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(|| work(&maker, &board));
+            }
+        });
+    }
+    let stopped = board.into_stopped(graph);
+    let mut report = Report::new(graph, maker.into_made(), stopped, &call.selected);
+    let new = report.record(record);
+    if new != *record {
+        report.unrecorded = new.save(store).err();
+    }
+    Ok(report)
+}
+
+/// Takes ready stages until none is left.
+fn work(maker: &Maker, board: &Board) {
+    while let Some(stage) = board.next(maker.cancelled) {
+        let result = maker.make(stage);
+        if let Err(error) = &result {
+            let name = &maker.graph.nodes()[stage].name;
+            let what = if matches!(error, StageError::Interrupted) { "interrupted" } else { "failed" };
+            maker.console.say(name, what);
+        }
+        board.settle(maker.graph, stage, result);
+    }
+}
+
+/// Which stages are ready, running and settled.
+struct Board {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    /// How many of the stages that this one reads are not made yet.
+    waits_for: Vec<usize>,
+    /// Taken from the front: with one worker the order is the topological one.
+    ready: BTreeSet<usize>,
+    running: usize,
+    failed: Vec<Option<StageError>>,
+}
+
+impl Board {
+    fn new(graph: &Graph, selected: &[bool]) -> Self {
+        let waits_for: Vec<usize> = (0..graph.nodes().len()).map(|stage| graph.sources(stage).len()).collect();
+        let ready = (0..waits_for.len()).filter(|&stage| selected[stage] && waits_for[stage] == 0).collect();
+        // What is left out waits for ever.
+        let waits_for = waits_for.into_iter().zip(selected).map(|(n, &taken)| if taken { n } else { usize::MAX });
+        let failed = std::iter::repeat_with(|| None).take(selected.len()).collect();
+        let state = State { waits_for: waits_for.collect(), ready, running: 0, failed };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A stage to run now; `None` when there will be none any more.
+    fn next(&self, cancelled: &AtomicBool) -> Option<usize> {
+        let mut state = self.state();
+        loop {
+            if cancelled.load(Ordering::Relaxed) {
+                return None;
+            }
+            if let Some(stage) = state.ready.pop_first() {
+                state.running += 1;
+                return Some(stage);
+            }
+            if state.running == 0 {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn settle(&self, graph: &Graph, stage: usize, result: Result<(), StageError>) {
+        let mut state = self.state();
+        state.running -= 1;
+        match result {
+            Ok(()) => {
+                for reader in graph.readers(stage) {
+                    state.waits_for[reader] = state.waits_for[reader].saturating_sub(1);
+                    if state.waits_for[reader] == 0 {
+                        state.ready.insert(reader);
+                    }
+                }
+            }
+            Err(error) => state.failed[stage] = Some(error),
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Why each stage that came to no artifact did not.
+    fn into_stopped(self, graph: &Graph) -> Vec<StageResult> {
+        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut stopped: Vec<StageResult> = Vec::with_capacity(state.failed.len());
+        for (stage, failed) in state.failed.into_iter().enumerate() {
+            let by = graph.sources(stage).into_iter().find_map(|source| match &stopped[source] {
+                StageResult::Failed(_) => Some(graph.nodes()[source].name.clone()),
+                StageResult::Blocked { by } => Some(by.clone()),
+                _ => None,
+            });
+            stopped.push(match (failed, by) {
+                (Some(StageError::Interrupted), _) => StageResult::Interrupted,
+                (Some(error), _) => StageResult::Failed(error),
+                (None, Some(by)) => StageResult::Blocked { by },
+                (None, None) => StageResult::NotStarted,
+            });
+        }
+        stopped
+    }
+}

@@ -1,0 +1,249 @@
+//! Making one stage's artifact: only if it is not there, by one maker at a time, from verified inputs.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Console;
+use crate::plan::{Graph, Node, Reason, Record, Site, reasons, recipe};
+use crate::stage::{Context, Inputs, StageError};
+use crate::store::{Artifact, Draft, Finished, KeyLock, LockAttempt, Lookup, Recipe, Store, StoreError};
+
+/// How often a lock that somebody else holds is tried again.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// An artifact that a stage came to.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// The artifact.
+    pub artifact: Artifact,
+    /// How the stage came to it.
+    pub how: How,
+}
+
+/// How a stage came to its artifact.
+#[derive(Debug, Clone, PartialEq)]
+pub enum How {
+    /// It was there.
+    UpToDate,
+    /// Another run made it while this one waited.
+    Shared,
+    /// The stage ran.
+    Ran {
+        /// Why.
+        reasons: Vec<Reason>,
+        /// How long it took.
+        took: Duration,
+    },
+}
+
+/// Which artifact with the right key is good enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// One whose files have the right sizes and times.
+    Stat,
+    /// One whose every byte is right.
+    Digests,
+    /// None: the call forces the stage to run.
+    Nothing,
+}
+
+/// All that making needs, and what has been made so far.
+pub(super) struct Maker<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) store: &'a Store,
+    pub(super) record: &'a Record,
+    pub(super) site: Site<'a>,
+    pub(super) forced: &'a [bool],
+    pub(super) cancelled: &'a AtomicBool,
+    pub(super) console: &'a Console,
+    made: Mutex<Vec<Option<Made>>>,
+}
+
+impl<'a> Maker<'a> {
+    pub(super) fn new(
+        graph: &'a Graph,
+        store: &'a Store,
+        record: &'a Record,
+        site: Site<'a>,
+        forced: &'a [bool],
+        cancelled: &'a AtomicBool,
+        console: &'a Console,
+    ) -> Self {
+        let made = Mutex::new(vec![None; graph.nodes().len()]);
+        Self { graph, store, record, site, forced, cancelled, console, made }
+    }
+
+    /// What every stage came to.
+    pub(super) fn into_made(self) -> Vec<Option<Made>> {
+        self.made.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings a stage up to date; all stages that it reads must be made.
+    pub(super) fn make(&self, stage: usize) -> Result<(), StageError> {
+        self.make_trusting(stage, if self.forced[stage] { Trust::Nothing } else { Trust::Stat })
+    }
+
+    fn make_trusting(&self, stage: usize, trust: Trust) -> Result<(), StageError> {
+        if trust == Trust::Stat
+            && let Lookup::Intact(artifact) = self.store.lookup(self.recipe(stage)?.key())?
+        {
+            self.publish(stage, artifact, How::UpToDate);
+            return Ok(());
+        }
+        self.verify_inputs(stage)?;
+        // Verifying may have remade an input with another content.
+        let recipe = self.recipe(stage)?;
+        tracing::debug!(stage = self.name(stage), key = %recipe.key(), ?recipe, "out of date");
+        let (lock, waited) = self.wait_for_lock(stage, &recipe)?;
+        let mut found = self.store.lookup(recipe.key())?;
+        if trust == Trust::Digests
+            && let Lookup::Intact(artifact) = &found
+            && let Err(StoreError::Damaged { what, .. }) = artifact.verify()
+        {
+            found = Lookup::Damaged(what);
+        }
+        let why = reasons(&recipe, &found, self.last(stage), trust == Trust::Nothing, self.store);
+        match found {
+            Lookup::Intact(artifact) if trust != Trust::Nothing => {
+                let how = if waited { How::Shared } else { How::UpToDate };
+                self.publish(stage, artifact, how);
+                return Ok(());
+            }
+            Lookup::Damaged(what) => {
+                self.console.warn(
+                    self.name(stage),
+                    &format!("its artifact is damaged ({what}); it is set aside and made again"),
+                );
+                self.store.set_aside(&lock)?;
+            }
+            Lookup::Intact(_) | Lookup::Absent => {}
+        }
+        self.run(stage, recipe, &lock, why, trust)
+    }
+
+    /// Reads every byte of the stage's inputs; a damaged one is remade first. This runs before the stage's own lock is
+    /// taken, so locks are only ever waited for with none held.
+    fn verify_inputs(&self, stage: usize) -> Result<(), StageError> {
+        for source in self.graph.sources(stage) {
+            match self.artifact(source)?.verify() {
+                Ok(()) => {}
+                Err(StoreError::Damaged { .. }) => self.make_trusting(source, Trust::Digests).inspect_err(|_| {
+                    self.console.say(self.name(source), "could not be made again");
+                })?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until nobody else makes the same artifact; tells what it waits for, and whether it had to.
+    fn wait_for_lock(&self, stage: usize, recipe: &Recipe) -> Result<(KeyLock, bool), StageError> {
+        let what = format!("{}/{}", self.graph.pipeline, self.name(stage));
+        let mut attempts = 0;
+        loop {
+            match self.store.try_lock(recipe.key(), &what)? {
+                LockAttempt::Held(lock) => return Ok((lock, attempts > 0)),
+                LockAttempt::Busy(holder) => {
+                    attempts += 1;
+                    // One retry in silence: whoever only looks for leftovers is done by then.
+                    if attempts == 2 {
+                        let holder = holder.map_or_else(
+                            || "another process".to_owned(),
+                            |holder| format!("{holder}, which makes it as `{}`", holder.what),
+                        );
+                        self.console.say(self.name(stage), &format!("waits for {holder}"));
+                    }
+                }
+            }
+            if self.cancelled.load(Ordering::Relaxed) {
+                return Err(StageError::Interrupted);
+            }
+            thread::sleep(RETRY);
+        }
+    }
+
+    fn run(
+        &self,
+        stage: usize,
+        recipe: Recipe,
+        lock: &KeyLock,
+        reasons: Vec<Reason>,
+        trust: Trust,
+    ) -> Result<(), StageError> {
+        let node = self.node(stage);
+        let listed: Vec<String> = reasons.iter().map(Reason::to_string).collect();
+        self.console.say(&node.name, &format!("runs ({})", listed.join(", ")));
+        let inputs = self.inputs(stage)?;
+        let scratch = self.store.open_scratch(lock, trust == Trust::Nothing)?;
+        let draft = Draft::new(self.store, lock)?;
+        let start = Instant::now();
+        let outcome = {
+            let progress = self.console.stage(&node.name);
+            let cx = self.context(&progress, &scratch);
+            let inputs = Inputs(inputs.iter().map(|(field, artifact)| (*field, artifact)).collect());
+            node.work.run(&cx, &inputs, &draft)?
+        };
+        if self.recipe(stage)? != recipe {
+            return Err(StageError::failed("a file that this stage reads changed while it ran")
+                .hint("run again once the file is complete"));
+        }
+        let took = start.elapsed();
+        let simulated = outcome.simulated || inputs.iter().any(|(_, artifact)| artifact.manifest().simulated);
+        let finished = Finished { recipe, simulated, summary: outcome.summary, took };
+        let artifact = draft.commit(lock, finished)?;
+        if let Err(error) = self.store.remove_scratch(lock) {
+            tracing::warn!(%error, "checkpoints of a finished stage stay");
+        }
+        self.console.say(&node.name, &format!("done in {:.1} s{}", took.as_secs_f64(), after_colon(&artifact)));
+        self.publish(stage, artifact, How::Ran { reasons, took });
+        Ok(())
+    }
+
+    fn context<'b>(&'b self, progress: &'b super::console::StageProgress<'b>, scratch: &'b Path) -> Context<'b> {
+        Context { root: self.site.root, device: self.site.device, progress, cancelled: self.cancelled, scratch }
+    }
+
+    fn recipe(&self, stage: usize) -> Result<Recipe, StageError> {
+        let contents = self.inputs(stage)?.into_iter().map(|(field, artifact)| (field, artifact.digest()));
+        recipe(self.node(stage).work.as_ref(), contents, self.site)
+    }
+
+    fn inputs(&self, stage: usize) -> Result<Vec<(&'static str, Artifact)>, StageError> {
+        self.node(stage).inputs.iter().map(|&(field, source)| Ok((field, self.artifact(source)?))).collect()
+    }
+
+    fn artifact(&self, stage: usize) -> Result<Artifact, StageError> {
+        let made = self.made()[stage].as_ref().map(|made| made.artifact.clone());
+        made.ok_or_else(|| StageError::failed(format!("`{}` is not made yet", self.name(stage))))
+    }
+
+    fn publish(&self, stage: usize, artifact: Artifact, how: How) {
+        self.made()[stage] = Some(Made { artifact, how });
+    }
+
+    fn made(&self) -> MutexGuard<'_, Vec<Option<Made>>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn last(&self, stage: usize) -> Option<&crate::plan::StageRecord> {
+        self.record.stages.get(self.name(stage))
+    }
+
+    fn node(&self, stage: usize) -> &'a Node {
+        &self.graph.nodes()[stage]
+    }
+
+    fn name(&self, stage: usize) -> &'a str {
+        &self.node(stage).name
+    }
+}
+
+fn after_colon(artifact: &Artifact) -> String {
+    match artifact.manifest().summary.as_str() {
+        "" => String::new(),
+        summary => format!(": {summary}"),
+    }
+}

@@ -1,0 +1,188 @@
+//! What came of a run.
+
+use std::error::Error;
+use std::fmt;
+use std::iter::successors;
+
+use serde_json::{Value, json};
+
+use super::{How, Made};
+use crate::plan::{Graph, Record, StageRecord};
+use crate::stage::StageError;
+use crate::store::StoreError;
+
+/// What came of a run, stage by stage in topological order.
+#[derive(Debug)]
+pub struct Report {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// Its stages.
+    pub stages: Vec<StageReport>,
+    /// Why the record of the run could not be written, if so: the artifacts are there all the same.
+    pub unrecorded: Option<StoreError>,
+}
+
+/// What came of one stage.
+#[derive(Debug)]
+pub struct StageReport {
+    /// The stage's name.
+    pub name: String,
+    /// The stage's kind.
+    pub kind: &'static str,
+    /// What came of it.
+    pub result: StageResult,
+}
+
+/// What came of a stage.
+#[derive(Debug)]
+pub enum StageResult {
+    /// It has an artifact.
+    Made(Made),
+    /// It failed.
+    Failed(StageError),
+    /// A stage that it reads, directly or not, failed.
+    Blocked {
+        /// That stage.
+        by: String,
+    },
+    /// The user stopped it.
+    Interrupted,
+    /// The user stopped the run before it began.
+    NotStarted,
+    /// The call left it out.
+    LeftOut,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Every selected stage has its artifact.
+    Done,
+    /// A stage failed, or the record could not be written.
+    Failed,
+    /// The user stopped it.
+    Interrupted,
+}
+
+impl Report {
+    pub(super) fn new(graph: &Graph, made: Vec<Option<Made>>, stopped: Vec<StageResult>, selected: &[bool]) -> Self {
+        let results = made.into_iter().zip(stopped).zip(selected).map(|((made, stopped), &selected)| match made {
+            Some(made) if !matches!(stopped, StageResult::Failed(_)) => StageResult::Made(made),
+            _ if selected => stopped,
+            _ => StageResult::LeftOut,
+        });
+        let stages = graph
+            .nodes()
+            .iter()
+            .zip(results)
+            .map(|(node, result)| StageReport { name: node.name.clone(), kind: node.work.kind(), result })
+            .collect();
+        Self { pipeline: graph.pipeline.clone(), stages, unrecorded: None }
+    }
+
+    /// How the run ended; an interruption outweighs a failure, because the next run will come to the failure again.
+    pub fn ending(&self) -> Ending {
+        let any = |test: fn(&StageResult) -> bool| self.stages.iter().any(|stage| test(&stage.result));
+        if any(|result| matches!(result, StageResult::Interrupted | StageResult::NotStarted)) {
+            Ending::Interrupted
+        } else if any(|result| matches!(result, StageResult::Failed(_))) || self.unrecorded.is_some() {
+            Ending::Failed
+        } else {
+            Ending::Done
+        }
+    }
+
+    /// Whether anything that was made comes from simulated data.
+    pub fn simulated(&self) -> bool {
+        self.stages.iter().any(|stage| stage.made().is_some_and(|made| made.artifact.manifest().simulated))
+    }
+
+    /// The pipeline's record after this run: what stages came to, and for the others what they came to before.
+    pub(super) fn record(&self, before: &Record) -> Record {
+        let stages = self.stages.iter().filter_map(|stage| {
+            let earlier = before.stages.get(&stage.name);
+            let record = match &stage.result {
+                StageResult::Made(made) => {
+                    let manifest = made.artifact.manifest();
+                    StageRecord { key: manifest.key, recipe: manifest.recipe.clone(), reached: true }
+                }
+                StageResult::LeftOut => earlier?.clone(),
+                _ => StageRecord { reached: false, ..earlier?.clone() },
+            };
+            Some((stage.name.clone(), record))
+        });
+        Record { pipeline: self.pipeline.clone(), stages: stages.collect() }
+    }
+
+    /// The stages as JSON.
+    pub fn stages_json(&self) -> Value {
+        self.stages.iter().map(StageReport::to_json).collect()
+    }
+}
+
+impl StageReport {
+    /// What it made, if it did.
+    pub fn made(&self) -> Option<&Made> {
+        match &self.result {
+            StageResult::Made(made) => Some(made),
+            _ => None,
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let mut json = json!({ "name": self.name, "kind": self.kind, "result": self.result.word() });
+        match &self.result {
+            StageResult::Made(made) => {
+                let manifest = made.artifact.manifest();
+                if let How::Ran { reasons, took } = &made.how {
+                    json["seconds"] = json!(took.as_secs_f64());
+                    json["reasons"] = json!(reasons);
+                }
+                json["key"] = json!(manifest.key);
+                json["content"] = json!(manifest.content);
+                json["simulated"] = json!(manifest.simulated);
+                json["summary"] = json!(manifest.summary);
+            }
+            StageResult::Failed(error) => {
+                let first: &dyn Error = error;
+                let chain = successors(Some(first), |&error| error.source());
+                json["error"] = chain.map(|error| error.to_string()).collect();
+                if let StageError::Failed { hint: Some(hint), .. } = error {
+                    json["hint"] = json!(hint);
+                }
+            }
+            StageResult::Blocked { by } => json["by"] = json!(by),
+            StageResult::Interrupted | StageResult::NotStarted | StageResult::LeftOut => {}
+        }
+        json
+    }
+}
+
+impl StageResult {
+    /// One word for it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            StageResult::Made(Made { how: How::UpToDate, .. }) => "up-to-date",
+            StageResult::Made(Made { how: How::Shared, .. }) => "shared",
+            StageResult::Made(Made { how: How::Ran { .. }, .. }) => "ran",
+            StageResult::Failed(_) => "failed",
+            StageResult::Blocked { .. } => "blocked",
+            StageResult::Interrupted => "interrupted",
+            StageResult::NotStarted => "not-started",
+            StageResult::LeftOut => "left-out",
+        }
+    }
+}
+
+impl fmt::Display for StageResult {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            StageResult::Made(Made { how: How::UpToDate, .. }) => f.write_str("up to date"),
+            StageResult::Made(Made { how: How::Shared, .. }) => f.write_str("made by another run"),
+            StageResult::Blocked { by } => write!(f, "not run: needs `{by}`"),
+            StageResult::NotStarted => f.write_str("not started"),
+            StageResult::LeftOut => f.write_str("left out"),
+            other => f.write_str(other.word()),
+        }
+    }
+}

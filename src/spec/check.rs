@@ -1,0 +1,263 @@
+//! What types cannot say: names, references, cycles, ranges, columns. Everything wrong is found, each with its place.
+
+use std::collections::HashMap;
+
+use super::diagnostic::Problem;
+use super::limits;
+use super::parse::MAX_PROBLEMS;
+use super::pipeline::{Download, Evaluate, Pipeline, Preprocess, Stage, Test};
+use super::suggest::{did_you_mean, listed};
+use super::syntax::{Kind, Node, Span, shortened};
+use crate::data::{Csv, Dataset};
+
+/// Checks a pipeline.
+///
+/// `tree` is its canonical tree, placed in the text; `written` the tree with everything in the text, decoded or not.
+/// `faulty` are the stretches that could not be decoded: what is missing because it stood there is no problem of its
+/// own.
+pub fn check(pipeline: &Pipeline, tree: &Node, written: &Node, faulty: &[Span]) -> Vec<Problem> {
+    let mut check = Check { pipeline, tree, faulty, problems: limits::out_of_range(written, faulty) };
+    check.names();
+    check.references(&kinds(written));
+    check.cycles();
+    for (name, stage) in &pipeline.stages {
+        match stage {
+            Stage::Download(stage) => check.download(name, stage),
+            Stage::Preprocess(stage) => check.preprocess(name, stage),
+            Stage::BuildModel(_) | Stage::Train(_) => {}
+            Stage::Evaluate(stage) => check.evaluate(name, stage),
+        }
+    }
+    if let Some(golden) = &pipeline.golden {
+        check.path(&golden.file, &["golden", "file"]);
+    }
+    check.problems
+}
+
+/// Every stage's name and kind, as written.
+fn kinds(written: &Node) -> Vec<(&str, &str)> {
+    let Some(Kind::Map(entries)) = written.child("stages").map(|stages| &stages.kind) else { return Vec::new() };
+    entries
+        .iter()
+        .filter_map(|(key, stage)| match &key.kind {
+            Kind::Text(name) => Some((name.as_str(), stage.name().unwrap_or_default())),
+            _ => None,
+        })
+        .collect()
+}
+
+/// A stage on the path of a walk along the references.
+struct Step<'a> {
+    name: &'a str,
+    edges: Vec<(&'static str, &'a str)>,
+    /// How many of the edges have been taken.
+    walked: usize,
+}
+
+struct Check<'a> {
+    pipeline: &'a Pipeline,
+    tree: &'a Node,
+    faulty: &'a [Span],
+    problems: Vec<Problem>,
+}
+
+impl<'a> Check<'a> {
+    /// The place of a part of the pipeline.
+    fn at(&self, path: &[&str]) -> &'a Node {
+        self.tree.locate(path)
+    }
+
+    fn report(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    /// Whether something within the node could not be decoded.
+    fn is_faulty(&self, node: &Node) -> bool {
+        self.faulty.iter().any(|span| node.span.covers(*span))
+    }
+
+    fn names(&mut self) {
+        self.name("the pipeline's name", &self.pipeline.name, self.at(&["name"]).head);
+        let stages = self.at(&["stages"]);
+        if self.pipeline.stages.is_empty() && !self.is_faulty(stages) {
+            let hint = format!("add at least one of {}", listed(Stage::KINDS));
+            self.report(Problem::new("there are no stages", stages.head).hint(hint));
+        }
+        for name in self.pipeline.stages.keys() {
+            let place = stages.key(name).map_or(stages.head, |key| key.head);
+            self.name("a stage's name", name, place);
+        }
+    }
+
+    fn name(&mut self, what: &str, name: &str, place: Span) {
+        let hint = "use letters, digits, `_`, `-` and `.`; the first is a letter, a digit or `_`";
+        let problem = if name.is_empty() {
+            format!("{what} is empty")
+        } else if let Some(bad) = name.chars().find(|c| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))) {
+            format!("{what} may not hold {bad:?}")
+        } else if name.starts_with(['-', '.']) {
+            format!("{what} may not begin with `{}`", &name[..1])
+        } else {
+            return;
+        };
+        self.report(Problem::new(problem, place).hint(hint));
+    }
+
+    /// Every reference must lead to a stage of a fitting kind; `all` are the stages with their kinds.
+    fn references(&mut self, all: &[(&str, &str)]) {
+        let kind_of: HashMap<&str, &str> = all.iter().copied().collect();
+        for (name, stage) in &self.pipeline.stages {
+            for (field, target, kinds) in stage.references() {
+                let found = kind_of.get(target).copied();
+                // A misspelt kind has been reported; which one it should be is not known.
+                if found.is_some_and(|kind| kinds.contains(&kind) || !Stage::KINDS.contains(&kind)) {
+                    continue;
+                }
+                if self.problems.len() >= MAX_PROBLEMS {
+                    return;
+                }
+                let fits = |(other, kind): &&(&str, &str)| other != name && kinds.contains(kind);
+                let fitting: Vec<&str> = all.iter().filter(fits).map(|(other, _)| *other).collect();
+                let takes = format!("`{field}` takes a {}:", listed(kinds).replace(", ", " or "));
+                let message = match found {
+                    None => format!("no stage `{}`", shortened(target)),
+                    Some(kind) => format!("`{target}` is a `{kind}`, which may not be the `{field}` of `{name}`"),
+                };
+                let hint = match (found, fitting.as_slice()) {
+                    (_, []) => format!("{takes} there is none here"),
+                    (None, fitting) => did_you_mean(target, fitting, &takes),
+                    (Some(_), fitting) => format!("{takes} {}", listed(fitting)),
+                };
+                let place = self.at(&["stages", name, field]).head;
+                self.report(Problem::new(message, place).label(format!("`{field}` of `{name}`")).hint(hint));
+            }
+        }
+    }
+
+    /// Reports the cycles as paths: a depth-first walk finds one whenever an edge leads back onto its own path.
+    fn cycles(&mut self) {
+        let stages = &self.pipeline.stages;
+        // Where a stage stands on the path, or nothing once all that it reads has been walked.
+        let mut seen: HashMap<&str, Option<usize>> = HashMap::new();
+        for root in stages.keys() {
+            let mut path: Vec<Step> = Vec::new();
+            let mut entering = (!seen.contains_key(root.as_str())).then_some(root.as_str());
+            loop {
+                if let Some(name) = entering.take() {
+                    seen.insert(name, Some(path.len()));
+                    let reads = stages.get(name).map(Stage::references).unwrap_or_default();
+                    let edges = reads.into_iter().map(|(field, target, _)| (field, target)).collect();
+                    path.push(Step { name, edges, walked: 0 });
+                }
+                let Some(step) = path.last_mut() else { break };
+                let Some((_, target)) = step.edges.get(step.walked).copied() else {
+                    seen.insert(step.name, None);
+                    path.pop();
+                    continue;
+                };
+                step.walked += 1;
+                match seen.get(target) {
+                    Some(Some(start)) => self.cycle(&path[*start..]),
+                    Some(None) => {}
+                    None => entering = stages.contains_key(target).then_some(target),
+                }
+            }
+        }
+    }
+
+    fn cycle(&mut self, cycle: &[Step]) {
+        let [first, rest @ ..] = cycle else { return };
+        let names: Vec<&str> = cycle.iter().chain([first]).map(|step| step.name).collect();
+        let mut problem = Problem::new(format!("the stages form a cycle: {}", names.join(" → ")), self.edge(first));
+        for step in rest {
+            problem = problem.related(self.edge(step), "and goes on here");
+        }
+        self.report(problem.label("begins here").hint("a stage cannot read what is made from its own result"));
+    }
+
+    /// The place of the reference that the walk took last from this stage.
+    fn edge(&self, step: &Step) -> Span {
+        let field = step.walked.checked_sub(1).and_then(|last| step.edges.get(last)).map_or("", |(field, _)| field);
+        self.at(&["stages", step.name, field]).head
+    }
+
+    fn download(&mut self, name: &str, stage: &Download) {
+        if let Some(path) = &stage.path {
+            self.path(path, &["stages", name, "path"]);
+        }
+        if let Dataset::Csv(csv) = &stage.dataset {
+            self.csv(name, csv);
+        }
+    }
+
+    fn csv(&mut self, stage: &str, csv: &Csv) {
+        let within = |field| ["stages", stage, "dataset", field];
+        self.path(&csv.train, &within("train"));
+        if let Some(test) = &csv.test {
+            self.path(test, &within("test"));
+        }
+        let labels = self.at(&within("labels"));
+        if csv.labels.is_empty() && !self.is_faulty(labels) {
+            let hint = "name the column of each task's label: `labels: [\"click\"]`";
+            self.report(Problem::new("`labels` is empty: there is nothing to learn", labels.head).hint(hint));
+        }
+        let mut seen: HashMap<&str, Span> = HashMap::new();
+        for (field, columns) in
+            [("categorical", &csv.categorical), ("numerical", &csv.numerical), ("labels", &csv.labels)]
+        {
+            let list = self.at(&within(field));
+            for (index, column) in columns.iter().enumerate() {
+                let place = list.child(&index.to_string()).unwrap_or(list).head;
+                if column.is_empty() {
+                    self.report(Problem::new(format!("a column of `{field}` has no name"), place));
+                } else if let Some(first) = seen.get(column.as_str()) {
+                    let problem = Problem::new(format!("column `{column}` is used twice"), place)
+                        .related(*first, "first used here");
+                    self.report(
+                        problem.label("again here").hint("a column is a category, a number or a label, and only once"),
+                    );
+                } else {
+                    seen.insert(column, place);
+                }
+            }
+        }
+    }
+
+    fn preprocess(&mut self, name: &str, stage: &Preprocess) {
+        let source = self.pipeline.stages.get(&stage.from);
+        if let (Some(Stage::Download(Download { dataset: Dataset::Csv(Csv { test: None, .. }), .. })), Test::AsGiven) =
+            (source, stage.test)
+        {
+            let place = self.at(&["stages", name, "test"]).head;
+            let problem = Problem::new(
+                format!("there are no test rows: the `Csv` of `{}` names no `test` file", stage.from),
+                place,
+            );
+            self.report(problem.hint("draw them with `test: Random(0.2)`, or name the file in `Csv(test: ..)`"));
+        }
+    }
+
+    fn evaluate(&mut self, name: &str, stage: &Evaluate) {
+        let metrics = self.at(&["stages", name, "metrics"]);
+        if stage.metrics.is_empty() && !self.is_faulty(metrics) {
+            self.report(Problem::new("`metrics` is empty", metrics.head).hint("for example `metrics: [Auc, LogLoss]`"));
+        }
+        for (index, metric) in stage.metrics.iter().enumerate() {
+            if let Some(first) = stage.metrics[..index].iter().position(|other| other == metric) {
+                let place = |index: usize| metrics.child(&index.to_string()).unwrap_or(metrics).head;
+                let problem = Problem::new(format!("metric `{metric:?}` is given twice"), place(index));
+                self.report(problem.label("again here").related(place(first), "first given here"));
+            }
+        }
+    }
+
+    fn path(&mut self, path: &str, place: &[&str]) {
+        if path.trim().is_empty() {
+            let name = place.last().copied().unwrap_or_default();
+            self.report(
+                Problem::new(format!("`{name}` is empty"), self.at(place).head)
+                    .hint("give a path, or leave the field out"),
+            );
+        }
+    }
+}

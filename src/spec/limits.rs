@@ -1,0 +1,82 @@
+//! Which numbers make sense where: one table over the names of fields, so that a model or optimizer that is added later
+//! and calls a thing by its name is checked without another line.
+
+use super::diagnostic::Problem;
+use super::syntax::{Body, Kind, Node, Span};
+
+/// A set of numbers.
+struct Limit {
+    /// The fields (or variants that hold the number directly) that it holds for.
+    names: &'static [&'static str],
+    /// The numbers allowed.
+    allows: fn(f64) -> bool,
+    /// The same in words.
+    words: &'static str,
+}
+
+const LIMITS: &[Limit] = &[
+    Limit {
+        names: &["FromTest", "FromTrain", "Random"],
+        allows: |x| 0.0 < x && x < 1.0,
+        words: "a share between 0 and 1, both excluded",
+    },
+    Limit { names: &["lr", "eps"], allows: |x| x > 0.0 && x.is_finite(), words: "a positive number" },
+    Limit {
+        names: &["weight_decay", "tolerance"],
+        allows: |x| x >= 0.0 && x.is_finite(),
+        words: "a number of at least 0",
+    },
+    Limit {
+        names: &["betas", "dropout"],
+        allows: |x| (0.0..1.0).contains(&x),
+        words: "a number from 0 to less than 1",
+    },
+    Limit { names: &["fill"], allows: f64::is_finite, words: "a finite number" },
+    Limit {
+        names: &["epochs", "patience", "experts", "embed", "bottom", "tower"],
+        allows: |x| x >= 1.0,
+        words: "at least 1",
+    },
+    Limit { names: &["batch"], allows: |x| x >= 2.0, words: "at least 2 (batch normalisation needs two rows)" },
+    Limit {
+        names: &["rows"],
+        allows: |x| x >= 100.0,
+        words: "at least 100 (or the splits are too small to measure anything)",
+    },
+];
+
+/// Finds every number in a tree that its field does not allow; what is `faulty` as a whole has been reported. What a
+/// balancer makes of its hyper-parameters it says itself, when it is built for a number of tasks.
+pub fn out_of_range(tree: &Node, faulty: &[Span]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    walk(tree, "", &mut problems);
+    problems.retain(|problem| !faulty.contains(&problem.span));
+    problems
+}
+
+fn walk(node: &Node, name: &str, problems: &mut Vec<Problem>) {
+    match &node.kind {
+        Kind::Number(literal) => {
+            let limit = LIMITS.iter().find(|limit| limit.names.contains(&name));
+            let value: Result<f64, _> = ron::from_str(literal);
+            if let (Some(limit), Ok(value)) = (limit, value)
+                && !(limit.allows)(value)
+            {
+                let message = format!("`{name}` should be {}, not {literal}", limit.words);
+                problems.push(Problem::new(message, node.head).label("out of range"));
+            }
+        }
+        Kind::List(items) => items.iter().for_each(|item| walk(item, name, problems)),
+        Kind::Map(entries) => entries.iter().for_each(|(_, value)| walk(value, "", problems)),
+        Kind::Struct { name: variant, body: Body::Items(items) } => {
+            let name = variant.as_ref().filter(|variant| variant.text != "Some").map_or(name, |variant| &variant.text);
+            items.iter().for_each(|item| walk(item, name, problems));
+        }
+        Kind::Struct { body: Body::Fields(fields), .. } => {
+            for (field, value) in fields.iter().filter(|(field, _)| field.text != "balancer") {
+                walk(value, &field.text, problems);
+            }
+        }
+        Kind::Struct { body: Body::Absent, .. } | Kind::Bool(_) | Kind::Char(_) | Kind::Text(_) | Kind::Broken => {}
+    }
+}

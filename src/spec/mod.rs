@@ -1,0 +1,148 @@
+//! What a pipeline file may say, and everything that can be wrong with one. `pipeline` holds the language as plain serde
+//! types; [`load`] reads a file (and `--set` arguments) into them: `parse` makes a syntax tree with positions, `decode`
+//! types of the tree, `check` looks at what types cannot say. All problems are found at once, and `diagnostic` is the one
+//! place that shows them.
+
+mod canonical;
+mod check;
+mod decode;
+mod diagnostic;
+mod fault;
+mod limits;
+mod parse;
+mod pipeline;
+mod set;
+mod suggest;
+mod syntax;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+pub use diagnostic::{Look, Origin, Problem, Problems, Source};
+pub use pipeline::{
+    BuildModel, Download, Evaluate, Golden, On, Pipeline, Preprocess, Stage, Test, Train, Valid, WhenMissing,
+};
+pub use suggest::{did_you_mean, nearest};
+pub use syntax::Span;
+
+use canonical::canonical;
+use decode::decode;
+use set::Setting;
+use syntax::Node;
+
+/// A pipeline without problems, and what it was read from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The pipeline, `--set` arguments applied.
+    pub pipeline: Pipeline,
+    /// The file's text.
+    pub text: String,
+    /// The file; what was given to [`load`], or the name given to [`parse`].
+    pub path: PathBuf,
+}
+
+/// Reads a pipeline file and applies `--set` arguments.
+///
+/// # Errors
+/// Everything that is wrong with the file and the arguments; a file that cannot be read is a problem too.
+pub fn load(path: impl AsRef<Path>, sets: &[String]) -> Result<Loaded, Problems> {
+    let path = path.as_ref();
+    let name = path.display().to_string();
+    let unreadable = |text: String, problem: Problem| {
+        let origin = Origin::File(name.clone());
+        Err(Problems::new(vec![Source { origin, text }], vec![problem]))
+    };
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let problem = Problem::new(format!("cannot read the file: {error}"), Span { source: 0, start: 0, end: 0 });
+            let problem = match neighbour(path) {
+                Some(near) => problem.hint(format!("did you mean `{}`?", near.display())),
+                None => problem,
+            };
+            return unreadable(String::new(), problem);
+        }
+    };
+    match String::from_utf8(bytes) {
+        Ok(text) => parse(&text, &name, sets).map(|loaded| Loaded { path: path.to_path_buf(), ..loaded }),
+        Err(error) => {
+            let valid = error.utf8_error().valid_up_to();
+            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            let span = Span { source: 0, start: valid, end: valid + char::REPLACEMENT_CHARACTER.len_utf8() };
+            unreadable(text, Problem::new("the file is not UTF-8 text", span).label("no character"))
+        }
+    }
+}
+
+/// Reads a pipeline from its text; `name` is what problems call the file.
+///
+/// # Errors
+/// Everything that is wrong with the text and the `--set` arguments.
+pub fn parse(text: &str, name: &str, sets: &[String]) -> Result<Loaded, Problems> {
+    let mut sources = vec![Source { origin: Origin::File(name.to_owned()), text: text.to_owned() }];
+    sources.extend(sets.iter().map(|set| Source { origin: Origin::Set, text: set.clone() }));
+    match read(text, sets) {
+        Ok(pipeline) => Ok(Loaded { pipeline, text: text.to_owned(), path: PathBuf::from(name) }),
+        Err(problems) => Err(Problems::new(sources, problems)),
+    }
+}
+
+fn read(text: &str, sets: &[String]) -> Result<Pipeline, Vec<Problem>> {
+    let (tree, mut problems) = parse::parse_file(text, 0);
+    let mut settings = Vec::new();
+    for (index, set) in sets.iter().enumerate() {
+        match Setting::parse(set, index + 1) {
+            Ok(setting) => settings.push(setting),
+            Err(wrong) => problems.extend(wrong),
+        }
+    }
+    let Some(tree) = tree else { return Err(problems) };
+
+    let decoded = decode::<Pipeline>(&tree);
+    problems.extend(decoded.problems);
+    let Some(mut pipeline) = decoded.value else { return Err(problems) };
+    let mut canonical_tree = canonical(&pipeline, &decoded.sound);
+    // What a faulty file would have said is not known, so neither is what a path leads to.
+    if !problems.is_empty() {
+        problems.extend(check::check(&pipeline, &canonical_tree, &tree, &decoded.faulty));
+        return Err(problems);
+    }
+    for setting in &settings {
+        match changed(setting, &canonical_tree) {
+            Ok(changed) => (pipeline, canonical_tree) = changed,
+            Err(wrong) => problems.extend(wrong),
+        }
+    }
+    let written = if settings.is_empty() { &tree } else { &canonical_tree };
+    problems.extend(check::check(&pipeline, &canonical_tree, written, &[]));
+    if problems.is_empty() { Ok(pipeline) } else { Err(problems) }
+}
+
+/// The pipeline and its canonical tree after one `--set`.
+fn changed(setting: &Setting, tree: &Node) -> Result<(Pipeline, Node), Vec<Problem>> {
+    let mut tree = tree.clone();
+    setting.apply(&mut tree).map_err(|problem| vec![problem])?;
+    let decoded = decode::<Pipeline>(&tree);
+    match decoded.value {
+        Some(pipeline) if decoded.problems.is_empty() => {
+            let tree = canonical(&pipeline, &tree);
+            Ok((pipeline, tree))
+        }
+        _ => Err(decoded.problems),
+    }
+}
+
+/// The file beside `path` whose name comes nearest.
+fn neighbour(path: &Path) -> Option<PathBuf> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut names: Vec<String> =
+        std::fs::read_dir(folder).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    names.sort();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let near = nearest(path.file_name()?.to_str()?, &names)?;
+    Some(path.with_file_name(near))
+}

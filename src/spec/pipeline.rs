@@ -1,0 +1,242 @@
+//! The types of a pipeline file. Every field but the references between stages has a default.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::balance::Balancer;
+use crate::data::Dataset;
+use crate::metric::Metric;
+use crate::model::{Arch, Sizes};
+use crate::optim::Optimizer;
+
+/// A whole pipeline file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pipeline {
+    /// Names the run's records; letters, digits, `_`, `-` and `.`.
+    pub name: String,
+    /// The stages by name; the order in the file means nothing.
+    pub stages: IndexMap<String, Stage>,
+    /// Metrics that `golden check` holds this pipeline to.
+    #[serde(default)]
+    pub golden: Option<Golden>,
+}
+
+/// One node of the graph.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Stage {
+    /// Finds (or simulates) a data set.
+    Download(Download),
+    /// Encodes it: ids to dense rows of the embedding table, train/valid/test splits.
+    Preprocess(Preprocess),
+    /// Draws the initial parameters of an architecture.
+    BuildModel(BuildModel),
+    /// Trains a model with a balancer.
+    Train(Train),
+    /// Measures a model.
+    Evaluate(Evaluate),
+}
+
+impl Stage {
+    /// The names of the kinds, as a file spells them.
+    pub const KINDS: &'static [&'static str] = &["Download", "Preprocess", "BuildModel", "Train", "Evaluate"];
+
+    /// The kind's name, as a file spells it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Stage::Download(_) => "Download",
+            Stage::Preprocess(_) => "Preprocess",
+            Stage::BuildModel(_) => "BuildModel",
+            Stage::Train(_) => "Train",
+            Stage::Evaluate(_) => "Evaluate",
+        }
+    }
+
+    /// The stages this one reads: (field, name of the stage, kinds that may stand there).
+    pub fn references(&self) -> Vec<(&'static str, &str, &'static [&'static str])> {
+        match self {
+            Stage::Download(_) => vec![],
+            Stage::Preprocess(s) => vec![("from", &s.from, &["Download"])],
+            Stage::BuildModel(s) => vec![("data", &s.data, &["Preprocess"])],
+            Stage::Train(s) => vec![("model", &s.model, &["BuildModel", "Train"]), ("data", &s.data, &["Preprocess"])],
+            Stage::Evaluate(s) => {
+                vec![("model", &s.model, &["Train", "BuildModel"]), ("data", &s.data, &["Preprocess"])]
+            }
+        }
+    }
+}
+
+/// Finds a data set where the user put it, or simulates one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Download {
+    /// Which data set.
+    pub dataset: Dataset,
+    /// The folder that holds its files; default `data/<dataset>`, see `data/README.md`.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// What to do when the files are not there.
+    #[serde(default)]
+    pub when_missing: WhenMissing,
+}
+
+/// What to do when a real data set is not there.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub enum WhenMissing {
+    /// Stop, and say where to get it and where to put it.
+    #[default]
+    Fail,
+    /// Go on with a simulated log of the same shape, and mark everything made from it `simulated`.
+    Simulate {
+        /// Rows to simulate, train and test together.
+        rows: usize,
+        /// Seed of the simulation.
+        #[serde(default)]
+        seed: u64,
+    },
+}
+
+/// Encodes a data set into train, valid and test.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preprocess {
+    /// The `Download` stage.
+    pub from: String,
+    /// Where the validation rows come from.
+    #[serde(default)]
+    pub valid: Valid,
+    /// Where the test rows come from.
+    #[serde(default)]
+    pub test: Test,
+    /// Seed of the random splits.
+    #[serde(default)]
+    pub seed: u64,
+    /// Replaces missing, NaN or infinite numerical values; without it they are errors.
+    #[serde(default)]
+    pub fill: Option<f32>,
+}
+
+/// Where the validation rows come from.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum Valid {
+    /// This share of the test rows, drawn at random; the rest stays test.
+    FromTest(f64),
+    /// This share of the training rows, drawn at random; the rest stays training.
+    FromTrain(f64),
+}
+
+impl Default for Valid {
+    fn default() -> Self {
+        Valid::FromTest(0.5)
+    }
+}
+
+/// Where the test rows come from.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub enum Test {
+    /// The data set's own test file.
+    #[default]
+    AsGiven,
+    /// All files are pooled and this share of the rows, drawn at random, is the test set.
+    Random(f64),
+}
+
+/// Draws the initial parameters of an architecture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuildModel {
+    /// The `Preprocess` stage whose schema sizes the embedding table.
+    pub data: String,
+    /// The architecture and its hyper-parameters.
+    pub arch: Arch,
+    /// Widths of the network.
+    #[serde(default)]
+    pub sizes: Sizes,
+    /// Seed of the initial parameters.
+    #[serde(default = "one")]
+    pub seed: u64,
+}
+
+/// Trains a model with a balancer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Train {
+    /// The `BuildModel` stage (or a `Train` stage to go on from).
+    pub model: String,
+    /// The `Preprocess` stage.
+    pub data: String,
+    /// How the tasks are balanced.
+    #[serde(default)]
+    pub balancer: Balancer,
+    /// The optimizer.
+    #[serde(default)]
+    pub optimizer: Optimizer,
+    /// At most this many passes over the training rows.
+    #[serde(default = "fifty")]
+    pub epochs: usize,
+    /// Rows per step.
+    #[serde(default = "batch")]
+    pub batch: usize,
+    /// Stop after this many epochs in a row without a better mean validation AUC.
+    #[serde(default = "three")]
+    pub patience: usize,
+    /// Seed of the row order, dropout and the balancer's own randomness.
+    #[serde(default = "one")]
+    pub seed: u64,
+}
+
+/// Measures a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluate {
+    /// The `Train` (or `BuildModel`) stage.
+    pub model: String,
+    /// The `Preprocess` stage.
+    pub data: String,
+    /// What to measure.
+    #[serde(default = "auc_and_log_loss")]
+    pub metrics: Vec<Metric>,
+    /// Which rows to measure on.
+    #[serde(default)]
+    pub on: On,
+}
+
+/// Which rows to measure on.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum On {
+    Train,
+    Valid,
+    #[default]
+    Test,
+}
+
+/// Metrics that `golden check` holds a pipeline to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Golden {
+    /// Where the blessed metrics lie, relative to the project's folder.
+    pub file: String,
+    /// Largest absolute difference that is no regression.
+    #[serde(default = "tolerance")]
+    pub tolerance: f64,
+}
+
+fn one() -> u64 {
+    1
+}
+fn three() -> usize {
+    3
+}
+fn fifty() -> usize {
+    50
+}
+fn batch() -> usize {
+    2048
+}
+fn tolerance() -> f64 {
+    0.002
+}
+fn auc_and_log_loss() -> Vec<Metric> {
+    vec![Metric::Auc, Metric::LogLoss]
+}

@@ -1,0 +1,75 @@
+//! `BuildModel`: draws the initial parameters of an architecture for a data set's schema.
+
+use super::{Context, Device, Execute, Inputs, Outcome, StageError};
+use crate::data::{EncodedDataset, Schema};
+use crate::model::{read_checkpoint, write_checkpoint, ModelCard, Network};
+use crate::spec::BuildModel;
+use crate::store::{Artifact, Draft};
+use crate::tensor::{Cpu, Kernels, Kind, Owner};
+
+/// Where a model's description lies in an artifact.
+const CARD: &str = "model.json";
+/// Where its tensors lie, under PyTorch's names.
+const TENSORS: &str = "model.safetensors";
+
+impl Execute for BuildModel {
+    const REVISION: u32 = 1;
+
+    fn run(&self, cx: &Context, inputs: &Inputs, out: &Draft) -> Result<Outcome, StageError> {
+        match cx.device {
+            Device::Cpu => build(self, &Cpu::default(), inputs, out),
+        }
+    }
+}
+
+fn build<D: Kernels>(stage: &BuildModel, device: &D, inputs: &Inputs, out: &Draft) -> Result<Outcome, StageError> {
+    let schema = Schema::read(&inputs.get("data").file(EncodedDataset::SCHEMA)?)?;
+    let card = ModelCard { arch: stage.arch.clone(), sizes: stage.sizes, schema };
+    let network = build_network(&card, stage.seed, device)?;
+    write_model(&card, &network, out)?;
+    let count = |owner: fn(Owner) -> bool| -> usize {
+        let trained = network.params.iter().filter(|(_, param)| param.kind != Kind::Statistic && owner(param.owner));
+        trained.map(|(_, param)| dfdx::shapes::HasShape::shape(&param.value).0).sum()
+    };
+    let summary = format!(
+        "{}: {} parameters, {} of them shared by the tasks",
+        card.arch.name(),
+        count(|_| true),
+        count(|owner| owner == Owner::Shared)
+    );
+    Ok(Outcome { simulated: false, summary })
+}
+
+fn build_network<D: Kernels>(card: &ModelCard, seed: u64, device: &D) -> Result<Network<D>, StageError> {
+    Network::build(&card.arch, &card.sizes, &card.schema, seed, device)
+        .map_err(|problem| StageError::failed(format!("cannot build {}: {problem}", card.arch.name())))
+}
+
+/// Writes a model's files into an artifact.
+pub(super) fn write_model<D: Kernels>(card: &ModelCard, network: &Network<D>, out: &Draft) -> Result<(), StageError> {
+    let json = serde_json::to_vec_pretty(card).map_err(|e| StageError::failed(format!("cannot describe the model: {e}")))?;
+    out.write(CARD, &json)?;
+    Ok(write_checkpoint(network, &out.path(TENSORS))?)
+}
+
+/// Reads the model of an artifact, for data of this schema.
+///
+/// # Errors
+/// When the model was made for another schema, or the files are not a model's.
+pub(super) fn read_model<D: Kernels>(
+    artifact: &Artifact,
+    schema: &Schema,
+    device: &D,
+) -> Result<(ModelCard, Network<D>), StageError> {
+    let path = artifact.file(CARD)?;
+    let text = std::fs::read(&path).map_err(|source| StageError::Io { action: "cannot read", path, source })?;
+    let card: ModelCard = serde_json::from_slice(&text)
+        .map_err(|e| StageError::failed(format!("the model's description is not sound: {e}")))?;
+    if let Some(difference) = card.schema.difference(schema) {
+        let message = format!("the model was made for another schema than the data's: {difference}");
+        return Err(StageError::failed(message).hint("let `model` and `data` of this stage go back to the same Preprocess stage"));
+    }
+    let mut network = build_network(&card, 0, device)?;
+    read_checkpoint(&mut network, &artifact.file(TENSORS)?)?;
+    Ok((card, network))
+}

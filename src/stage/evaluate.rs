@@ -1,0 +1,92 @@
+//! `Evaluate`: measures a model on rows it has not learned from.
+
+use super::build_model::read_model;
+use super::{Context, Device, Execute, Inputs, Outcome, StageError};
+use crate::data::{batches, EncodedDataset, RawBatch, Rows, Schema};
+use crate::metric::{Evaluation, Scored};
+use crate::model::Network;
+use crate::spec::{Evaluate, On};
+use crate::store::Draft;
+use crate::tensor::{Cpu, Kernels, Mode, Tape, Workspace};
+
+/// Where the numbers lie in an artifact: an [`Evaluation`].
+pub const METRICS: &str = "metrics.json";
+
+/// Rows scored together: fixed, so that a row's score never depends on a pipeline's batch size.
+const ROWS: usize = 2048;
+
+impl Execute for Evaluate {
+    const REVISION: u32 = 1;
+
+    fn run(&self, cx: &Context, inputs: &Inputs, out: &Draft) -> Result<Outcome, StageError> {
+        match cx.device {
+            Device::Cpu => evaluate(self, &Cpu::default(), cx, inputs, out),
+        }
+    }
+}
+
+fn evaluate<D: Kernels>(
+    stage: &Evaluate,
+    device: &D,
+    cx: &Context,
+    inputs: &Inputs,
+    out: &Draft,
+) -> Result<Outcome, StageError> {
+    let data = EncodedDataset::from_artifact(inputs.get("data"))?;
+    let (_, network) = read_model(inputs.get("model"), &data.schema, device)?;
+    let rows = match stage.on {
+        On::Train => &data.train,
+        On::Valid => &data.valid,
+        On::Test => &data.test,
+    };
+    cx.progress.begin(rows.len() as u64, "rows");
+    let workspace = Workspace::new(device);
+    let logits = predict(&network, &data.schema, rows, &workspace, |done| {
+        cx.progress.at(done as u64, "");
+        cx.check_interrupt()
+    })?;
+    let scored = scored(&data.schema, rows, &logits);
+    let simulated = rows.probability().is_some();
+    let evaluation = Evaluation::of(&format!("{:?}", stage.on), simulated, &scored, &stage.metrics);
+    let json = serde_json::to_vec_pretty(&evaluation)
+        .map_err(|e| StageError::failed(format!("cannot write the metrics: {e}")))?;
+    out.write(METRICS, &json)?;
+    let means = stage.metrics.iter().filter_map(|metric| Some((metric, evaluation.mean(*metric)?)));
+    let means: Vec<String> = means.map(|(metric, mean)| format!("mean {} {mean:.4}", metric.name())).collect();
+    Ok(Outcome { simulated: evaluation.simulated, summary: format!("{} on {} rows", means.join(", "), rows.len()) })
+}
+
+/// The logits of every row, task by task.
+///
+/// # Errors
+/// Whatever `progress` (given the rows done) returns.
+pub(super) fn predict<D: Kernels>(
+    network: &Network<D>,
+    schema: &Schema,
+    rows: &Rows,
+    workspace: &Workspace<D>,
+    mut progress: impl FnMut(usize) -> Result<(), StageError>,
+) -> Result<Vec<Vec<f32>>, StageError> {
+    let mut logits = vec![Vec::with_capacity(rows.len()); network.tasks()];
+    let mut slot = network.batch_slot(schema);
+    let mut raw = RawBatch::default();
+    let mut indices = Vec::new();
+    for range in batches(rows.len(), ROWS) {
+        indices.clear();
+        indices.extend(range.start as u32..range.end as u32);
+        rows.gather(&indices, &mut raw);
+        let batch = slot.load(&raw);
+        let tape = Tape::new(&network.params, workspace, Mode::Eval);
+        for (logits, var) in logits.iter_mut().zip(network.forward(&tape, batch)) {
+            logits.extend(network.params.device().download(&tape.value(var)));
+        }
+        drop(tape);
+        progress(range.end)?;
+    }
+    Ok(logits)
+}
+
+/// Rows and their scores, for the metrics.
+pub(super) fn scored<'a>(schema: &'a Schema, rows: &'a Rows, logits: &'a [Vec<f32>]) -> Scored<'a> {
+    Scored { tasks: &schema.tasks, logits, labels: rows.labels(), probabilities: rows.probability() }
+}

@@ -1,0 +1,162 @@
+//! One file per stage kind: a function from input artifacts and parameters to an output artifact.
+
+mod build_model;
+mod download;
+mod evaluate;
+#[cfg(test)]
+pub(crate) mod fake;
+mod preprocess;
+pub mod train;
+mod work;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::store::{Artifact, Digest, Draft, FileDigests};
+
+pub use evaluate::METRICS;
+pub use work::{Work, entries};
+
+/// What every stage may use while it runs.
+pub struct Context<'a> {
+    /// The project's folder: relative paths in a pipeline start here.
+    pub root: &'a Path,
+    /// Where tensors live.
+    pub device: Device,
+    /// Where to say how far it is.
+    pub progress: &'a dyn Progress,
+    /// Set when the user wants to stop; a stage then returns [`StageError::Interrupted`] soon.
+    pub cancelled: &'a AtomicBool,
+    /// A folder of this stage's key that outlives a killed run: checkpoints go here. Removed when the artifact is complete.
+    pub scratch: &'a Path,
+}
+
+impl Context<'_> {
+    /// Fails once the user wants to stop.
+    ///
+    /// # Errors
+    /// [`StageError::Interrupted`].
+    pub fn check_interrupt(&self) -> Result<(), StageError> {
+        if self.cancelled.load(Ordering::Relaxed) { Err(StageError::Interrupted) } else { Ok(()) }
+    }
+}
+
+/// Where tensors live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// The processor.
+    Cpu,
+}
+
+/// Where a stage says how far it is; bars on a terminal, plain lines elsewhere.
+pub trait Progress: Sync {
+    /// Starts a bar of `total` units (rows, steps, epochs).
+    fn begin(&self, total: u64, unit: &str);
+    /// Sets the bar; `message` says what matters now (epoch, loss, AUC).
+    fn at(&self, done: u64, message: &str);
+    /// A line worth keeping (an epoch's result).
+    fn note(&self, line: &str);
+    /// A line the user must not miss.
+    fn warn(&self, line: &str);
+}
+
+/// A file outside the store that a stage reads: its digest is part of the stage's key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct External {
+    /// What it is to the stage (`train`, `test`), a name for `plan` to print.
+    pub role: String,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its content.
+    pub digest: Digest,
+}
+
+/// The artifacts a stage reads, by the field that names them (`from`, `model`, `data`).
+pub struct Inputs<'a>(pub Vec<(&'static str, &'a Artifact)>);
+
+impl<'a> Inputs<'a> {
+    /// The artifact behind a field.
+    ///
+    /// # Panics
+    /// When the field is none of the stage's references: a mistake in this program, not in a pipeline.
+    pub fn get(&self, field: &str) -> &'a Artifact {
+        self.0.iter().find(|(name, _)| *name == field).expect("a field the stage declares as a reference").1
+    }
+}
+
+/// What a finished stage says of itself, beside the files it wrote.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Outcome {
+    /// Made from simulated data (the runner also inherits this from the inputs).
+    pub simulated: bool,
+    /// One line for people: `30000 train, 7500 valid, 7500 test rows`.
+    pub summary: String,
+}
+
+/// Why a stage failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// The user stopped it.
+    #[error("interrupted")]
+    Interrupted,
+    /// Something is wrong with what the stage read or was asked to do.
+    #[error("{message}")]
+    Failed {
+        /// What is wrong, and where: lower case, no full stop.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// A file could not be read or written.
+    #[error("{action} `{}`", path.display())]
+    Io {
+        /// `cannot read`, `cannot write`.
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+    /// A model's file is wrong.
+    #[error(transparent)]
+    Checkpoint(#[from] crate::model::CheckpointError),
+}
+
+impl StageError {
+    /// A failure without a hint.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::Failed { message: message.into(), hint: None }
+    }
+
+    /// Adds what to do about it.
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        match self {
+            Self::Failed { message, .. } => Self::Failed { message, hint: Some(hint.into()) },
+            other => other,
+        }
+    }
+}
+
+/// What each stage kind implements on its parameters (`spec::Download`, …).
+pub trait Execute {
+    /// Raise it when the same parameters and inputs should give another artifact: part of the key.
+    const REVISION: u32;
+
+    /// The files outside the store that this stage would read now.
+    ///
+    /// # Errors
+    /// When one that must be there is not.
+    fn externals(&self, root: &Path, digests: &FileDigests) -> Result<Vec<External>, StageError> {
+        let _ = (root, digests);
+        Ok(Vec::new())
+    }
+
+    /// Writes the artifact's files into `out`.
+    ///
+    /// # Errors
+    /// Whatever stops it; the draft is then thrown away.
+    fn run(&self, cx: &Context, inputs: &Inputs, out: &Draft) -> Result<Outcome, StageError>;
+}

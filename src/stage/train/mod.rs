@@ -1,0 +1,177 @@
+//! `Train`: epochs of balanced steps, early stopping on the mean validation AUC, a checkpoint every epoch, exact resume.
+
+mod resume;
+mod step;
+mod stopping;
+
+use serde_json::{json, Value};
+
+use super::build_model::{read_model, write_model};
+use super::evaluate::{predict, scored};
+use super::{Context, Device, Execute, Inputs, Outcome, StageError};
+use crate::data::{batches, epoch_order, EncodedDataset, RawBatch};
+use crate::metric::{Evaluation, Metric};
+use crate::model::ModelCard;
+use crate::optim::Optimizer;
+use crate::spec::Train;
+use crate::store::Draft;
+use crate::tensor::{Cpu, Kernels, Workspace};
+use resume::Snapshot;
+pub use step::{Report, Trainer};
+use stopping::{EarlyStopping, Verdict};
+
+/// Where the learning curve lies in an artifact: JSON lines, one object an epoch.
+pub const CURVE: &str = "curve.jsonl";
+
+impl Execute for Train {
+    const REVISION: u32 = 1;
+
+    fn run(&self, cx: &Context, inputs: &Inputs, out: &Draft) -> Result<Outcome, StageError> {
+        match cx.device {
+            Device::Cpu => Training::new(self, &Cpu::default(), cx, inputs)?.run(out),
+        }
+    }
+}
+
+/// One training run between its epochs.
+struct Training<'a, D: Kernels> {
+    stage: &'a Train,
+    cx: &'a Context<'a>,
+    data: EncodedDataset,
+    card: ModelCard,
+    trainer: Trainer<D>,
+    stopping: EarlyStopping,
+    /// Parameters of the best epoch so far.
+    best: Option<Snapshot>,
+    curve: Vec<Value>,
+    workspace: Workspace<D>,
+}
+
+impl<'a, D: Kernels> Training<'a, D> {
+    fn new(stage: &'a Train, device: &D, cx: &'a Context<'a>, inputs: &Inputs) -> Result<Self, StageError> {
+        let data = EncodedDataset::from_artifact(inputs.get("data"))?;
+        let (card, network) = read_model(inputs.get("model"), &data.schema, device)?;
+        if data.train.len() < 2 {
+            return Err(StageError::failed("the training split has fewer than two rows: batch normalisation needs two"));
+        }
+        let method = stage
+            .balancer
+            .build(network.tasks())
+            .map_err(|problem| StageError::failed(format!("balancer {problem}")))?;
+        let Optimizer::Adam(adam) = stage.optimizer;
+        let trainer = Trainer::new(network, adam, method, stage.seed);
+        let stopping = EarlyStopping::new(stage.patience);
+        let workspace = Workspace::new(device);
+        Ok(Self { stage, cx, data, card, trainer, stopping, best: None, curve: Vec::new(), workspace })
+    }
+
+    fn run(mut self, out: &Draft) -> Result<Outcome, StageError> {
+        self.resume();
+        while self.curve.len() < self.stage.epochs && !self.stopping.exhausted() {
+            self.epoch()?;
+            self.save()?;
+        }
+        let epochs = self.curve.len();
+        if let Some(best) = &self.best {
+            best.restore(&mut self.trainer.network);
+        }
+        write_model(&self.card, &self.trainer.network, out)?;
+        let lines: Vec<String> = self.curve.iter().map(|line| format!("{line}\n")).collect();
+        out.write(CURVE, lines.concat().as_bytes())?;
+        let best = self.stopping.best().map(|(epoch, score)| format!(", best epoch {epoch} with {score}"));
+        let summary = format!(
+            "{} with {}: {epochs} epoch{}{}",
+            self.card.arch.name(),
+            self.stage.balancer.name(),
+            if epochs == 1 { "" } else { "s" },
+            best.unwrap_or_default()
+        );
+        Ok(Outcome { simulated: false, summary })
+    }
+
+    /// One pass over the training rows and a look at the validation rows.
+    fn epoch(&mut self) -> Result<(), StageError> {
+        let epoch = self.curve.len();
+        let rows = self.data.train.len();
+        let order = epoch_order(rows, self.stage.seed, epoch as u64);
+        let mut slot = self.trainer.network.batch_slot(&self.data.schema);
+        let mut raw = RawBatch::default();
+        let tasks = self.trainer.network.tasks();
+        let mut losses = vec![0.0; tasks];
+        let mut weights = vec![0.0; tasks];
+        let mut steps = 0;
+        self.cx.progress.begin(rows as u64, "rows");
+        let mut batch_rows = 0;
+        for range in batches(rows, self.stage.batch) {
+            self.cx.check_interrupt()?;
+            if range.len() != batch_rows {
+                // buffers of another length are of no more use
+                self.workspace.clear();
+                batch_rows = range.len();
+            }
+            self.data.train.gather(&order[range.clone()], &mut raw);
+            let batch = slot.load(&raw);
+            let report = self.trainer.step(batch, epoch as u64, &self.workspace);
+            if let Some(task) = report.losses.iter().position(|loss| !loss.is_finite()) {
+                let task = &self.data.schema.tasks[task];
+                let message = format!("the loss of task `{task}` is not finite in epoch {}, step {}", epoch + 1, steps + 1);
+                return Err(StageError::failed(message).hint("a smaller `optimizer.lr` usually helps"));
+            }
+            for k in 0..tasks {
+                losses[k] += report.losses[k] * range.len() as f64 / rows as f64;
+                weights[k] += report.weights[k];
+            }
+            steps += 1;
+            let done = format!("epoch {}/{}, loss {:.4}", epoch + 1, self.stage.epochs, mean(&report.losses));
+            self.cx.progress.at(range.end as u64, &done);
+        }
+        weights.iter_mut().for_each(|weight| *weight /= f64::from(steps));
+        self.workspace.clear();
+        let valid = self.validate()?;
+        self.judge(epoch, &losses, &weights, &valid);
+        self.workspace.clear();
+        Ok(())
+    }
+
+    fn validate(&self) -> Result<Evaluation, StageError> {
+        let (schema, rows) = (&self.data.schema, &self.data.valid);
+        let logits = predict(&self.trainer.network, schema, rows, &self.workspace, |_| self.cx.check_interrupt())?;
+        Ok(Evaluation::of("Valid", false, &scored(schema, rows, &logits), &[Metric::Auc, Metric::LogLoss]))
+    }
+
+    /// Notes an epoch in the curve and keeps its parameters if they are the best.
+    fn judge(&mut self, epoch: usize, losses: &[f64], weights: &[f64], valid: &Evaluation) {
+        let (auc, log_loss) = (valid.mean(Metric::Auc), valid.mean(Metric::LogLoss));
+        let verdict = self.stopping.judge(epoch + 1, auc, log_loss);
+        if verdict == Verdict::Best {
+            self.best = Some(Snapshot::take(&self.trainer.network));
+        }
+        let by_task = |metric: Metric| -> Vec<Value> {
+            let tasks = valid.values.iter().filter(|value| value.metric == metric.name() && value.over.is_none());
+            tasks.map(|value| json!(value.value)).collect()
+        };
+        self.curve.push(json!({
+            "epoch": epoch + 1,
+            "steps": self.trainer.steps,
+            "train_loss": losses,
+            "task_weight": weights,
+            "valid_auc": by_task(Metric::Auc),
+            "valid_log_loss": by_task(Metric::LogLoss),
+            "valid_mean_auc": auc,
+            "best": verdict == Verdict::Best,
+        }));
+        let shown = |value: Option<f64>| value.map_or("undefined".to_owned(), |value| format!("{value:.4}"));
+        self.cx.progress.note(&format!(
+            "epoch {:>3}  train loss {:.4}  valid AUC {}  log loss {}{}",
+            epoch + 1,
+            mean(losses),
+            shown(auc),
+            shown(log_loss),
+            if verdict == Verdict::Best { "  *" } else { "" }
+        ));
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}

@@ -1,0 +1,166 @@
+//! Checkpoints between epochs: everything a run needs to go on to the same bits, in one file written atomically.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::stopping::EarlyStopping;
+use super::{StageError, Training};
+use crate::balance::Memory;
+use crate::model::Network;
+use crate::optim::AdamSlot;
+use crate::tensor::{Kernels, ParamId};
+
+/// The file's name in the stage's scratch folder.
+const FILE: &str = "checkpoint.safetensors";
+
+/// A network's numbers, off the device.
+pub(super) struct Snapshot {
+    values: Vec<Vec<f32>>,
+    batches_tracked: i64,
+}
+
+impl Snapshot {
+    pub(super) fn take<D: Kernels>(network: &Network<D>) -> Self {
+        let device = network.params.device();
+        let values = network.params.iter().map(|(_, param)| device.download(&param.value)).collect();
+        Self { values, batches_tracked: network.batches_tracked }
+    }
+
+    pub(super) fn restore<D: Kernels>(&self, network: &mut Network<D>) {
+        let device = network.params.device().clone();
+        for (id, values) in self.values.iter().enumerate() {
+            device.write(&mut network.params[ParamId(id)].value, values);
+        }
+        network.batches_tracked = self.batches_tracked;
+    }
+}
+
+/// What the checkpoint holds beside tensors.
+#[derive(Serialize, Deserialize)]
+struct State {
+    steps: u64,
+    batches_tracked: i64,
+    best_batches_tracked: Option<i64>,
+    /// Adam's steps of each parameter; `None` before its first gradient.
+    adam_steps: Vec<Option<u64>>,
+    balancer: Value,
+    stopping: EarlyStopping,
+    curve: Vec<Value>,
+}
+
+impl<D: Kernels> Training<'_, D> {
+    /// Writes the checkpoint of the epoch that just ended.
+    pub(super) fn save(&self) -> Result<(), StageError> {
+        let network = &self.trainer.network;
+        let device = network.params.device();
+        let slots: Vec<_> = (0..network.params.len()).map(|id| self.trainer.adam.slot(ParamId(id))).collect();
+        let mut tensors: Vec<(String, Vec<f32>)> = Vec::new();
+        for (ParamId(id), param) in network.params.iter() {
+            tensors.push((format!("value/{id}"), device.download(&param.value)));
+            if let Some(slot) = slots[id] {
+                tensors.push((format!("m/{id}"), device.download(&slot.m)));
+                tensors.push((format!("v/{id}"), device.download(&slot.v)));
+            }
+        }
+        for (id, values) in self.best.iter().flat_map(|best| best.values.iter().enumerate()) {
+            tensors.push((format!("best/{id}"), values.clone()));
+        }
+        let state = State {
+            steps: self.trainer.steps,
+            batches_tracked: network.batches_tracked,
+            best_batches_tracked: self.best.as_ref().map(|best| best.batches_tracked),
+            adam_steps: slots.iter().map(|slot| slot.map(|slot| slot.steps)).collect(),
+            balancer: self.trainer.method.save(),
+            stopping: self.stopping.clone(),
+            curve: self.curve.clone(),
+        };
+        let path = self.cx.scratch.join(FILE);
+        let failed = |e: &dyn std::fmt::Display| StageError::failed(format!("cannot write the checkpoint: {e}"));
+        let state = serde_json::to_string(&state).map_err(|e| failed(&e))?;
+        let bytes: Vec<(String, Vec<u8>)> =
+            tensors.into_iter().map(|(name, v)| (name, v.iter().flat_map(|x| x.to_le_bytes()).collect())).collect();
+        let views = bytes
+            .iter()
+            .map(|(name, bytes)| Ok((name, TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes)?)))
+            .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
+            .map_err(|e| failed(&e))?;
+        let about = HashMap::from([("state".to_owned(), state)]);
+        let bytes = safetensors::serialize(views, Some(about)).map_err(|e| failed(&e))?;
+        write_atomically(&path, &bytes).map_err(|source| StageError::Io { action: "cannot write", path, source })
+    }
+
+    /// Takes up the checkpoint of an interrupted run of the same key, if there is a sound one.
+    pub(super) fn resume(&mut self) {
+        let path = self.cx.scratch.join(FILE);
+        let Ok(bytes) = std::fs::read(&path) else { return };
+        match self.take_up(&bytes) {
+            Ok(()) => self.cx.progress.note(&format!("resuming after epoch {}", self.curve.len())),
+            Err(problem) => self.cx.progress.warn(&format!(
+                "starting anew: the checkpoint of an interrupted run is not usable ({problem}): {}",
+                path.display()
+            )),
+        }
+    }
+
+    /// All or nothing: everything is read before anything is changed.
+    fn take_up(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let tensors = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
+        let state = header.metadata().as_ref().and_then(|about| about.get("state")).ok_or("no state in it")?;
+        let state: State = serde_json::from_str(state).map_err(|e| e.to_string())?;
+        let params = &self.trainer.network.params;
+        let lens: Vec<usize> = params.iter().map(|(_, param)| dfdx::shapes::HasShape::shape(&param.value).0).collect();
+        let read = |name: String, len: usize| -> Result<Vec<f32>, String> {
+            let view = tensors.tensor(&name).map_err(|e| e.to_string())?;
+            let values: Vec<f32> = view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+            if values.len() == len { Ok(values) } else { Err(format!("`{name}` has {} values, not {len}", values.len())) }
+        };
+        let all = |kind: &str| -> Result<Vec<Vec<f32>>, String> {
+            lens.iter().enumerate().map(|(id, len)| read(format!("{kind}/{id}"), *len)).collect()
+        };
+        let now = Snapshot { values: all("value")?, batches_tracked: state.batches_tracked };
+        let best = match state.best_batches_tracked {
+            Some(batches_tracked) => Some(Snapshot { values: all("best")?, batches_tracked }),
+            None => None,
+        };
+        if state.adam_steps.len() != lens.len() {
+            return Err("another number of parameters".to_owned());
+        }
+        let device = params.device().clone();
+        let mut slots = Vec::with_capacity(lens.len());
+        for (id, (steps, len)) in state.adam_steps.iter().zip(&lens).enumerate() {
+            slots.push(match steps {
+                Some(steps) => {
+                    let (m, v) = (read(format!("m/{id}"), *len)?, read(format!("v/{id}"), *len)?);
+                    Some(AdamSlot { m: device.upload(&m), v: device.upload(&v), steps: *steps })
+                }
+                None => None,
+            });
+        }
+        self.trainer.method.restore(&state.balancer).map_err(|e| e.to_string())?;
+        now.restore(&mut self.trainer.network);
+        for (id, slot) in slots.into_iter().enumerate() {
+            self.trainer.adam.restore(ParamId(id), slot);
+        }
+        self.trainer.steps = state.steps;
+        self.stopping = state.stopping;
+        self.curve = state.curve;
+        self.best = best;
+        Ok(())
+    }
+}
+
+/// Written aside, synced, renamed: a reader sees the old file or the new one.
+fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let aside = path.with_extension("tmp");
+    let mut file = File::create(&aside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&aside, path)
+}

@@ -1,0 +1,103 @@
+//! Artifacts in the making: a folder aside that becomes the artifact at once, or is thrown away.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use super::atomic::sync_folder;
+use super::folder::remove_dir_all;
+use super::manifest::modified_ns;
+use super::{Artifact, Digest, FileEntry, Finished, KeyLock, Manifest, Store, StoreError};
+
+/// The files of an artifact in the making. Dropping it without [`Draft::commit`] removes them.
+#[derive(Debug)]
+pub struct Draft {
+    folder: PathBuf,
+    target: PathBuf,
+    /// Where an artifact of the same key that is in the way goes before it is removed.
+    replaced: PathBuf,
+}
+
+impl Draft {
+    /// Starts a draft of the artifact whose lock is held.
+    ///
+    /// # Errors
+    /// When its folder cannot be made.
+    pub fn new(store: &Store, lock: &KeyLock) -> Result<Self, StoreError> {
+        let key = lock.key();
+        let draft = Self { folder: store.temporary(key), target: store.artifact(key), replaced: store.temporary(key) };
+        let files = draft.files();
+        fs::create_dir_all(&files).map_err(StoreError::io("create", &files))?;
+        Ok(draft)
+    }
+
+    /// Where to write a file of the artifact. Names are plain: an artifact has no folders.
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.files().join(file)
+    }
+
+    /// Writes a whole file.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn write(&self, file: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.path(file);
+        fs::write(&path, bytes).map_err(StoreError::io("write", &path))
+    }
+
+    /// Flushes every file to the disk, notes its digest, and gives the folder its final name in one rename. An artifact
+    /// of the same key that is there already is replaced.
+    ///
+    /// # Errors
+    /// When the system refuses; the store is then as it was.
+    pub fn commit(self, lock: &KeyLock, finished: Finished) -> Result<Artifact, StoreError> {
+        debug_assert_eq!(lock.key(), finished.recipe.key(), "the lock guards the key that is made");
+        let manifest = Manifest::new(finished, self.flush_files()?);
+        manifest.write(&self.folder.join(Manifest::FILE))?;
+        for folder in [&self.files(), &self.folder] {
+            sync_folder(folder).map_err(StoreError::io("flush", folder))?;
+        }
+        if self.target.exists() {
+            fs::rename(&self.target, &self.replaced).map_err(StoreError::io("replace", &self.target))?;
+        }
+        fs::rename(&self.folder, &self.target).map_err(StoreError::io("write", &self.target))?;
+        if let Some(parent) = self.target.parent() {
+            sync_folder(parent).map_err(StoreError::io("flush", parent))?;
+        }
+        Ok(Artifact::new(self.target.clone(), manifest))
+    }
+
+    fn files(&self) -> PathBuf {
+        self.folder.join("files")
+    }
+
+    fn flush_files(&self) -> Result<Vec<FileEntry>, StoreError> {
+        let folder = self.files();
+        let entries = fs::read_dir(&folder).map_err(StoreError::io("read", &folder))?;
+        let mut files = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(StoreError::io("read", &folder))?;
+            files.push(flush_file(&entry.path(), entry.file_name().to_string_lossy().into_owned())?);
+        }
+        Ok(files)
+    }
+}
+
+/// Flushes a file and notes what it holds, read back from the system rather than taken from the writer.
+fn flush_file(path: &Path, name: String) -> Result<FileEntry, StoreError> {
+    // Windows flushes only what is open for writing.
+    let file = File::options().read(true).append(true).open(path).map_err(StoreError::io("flush", path))?;
+    file.sync_all().map_err(StoreError::io("flush", path))?;
+    let metadata = file.metadata().map_err(StoreError::io("read", path))?;
+    let digest = Digest::of_file(path).map_err(StoreError::io("read", path))?;
+    Ok(FileEntry { name, size: metadata.len(), modified_ns: modified_ns(&metadata), digest })
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        for folder in [&self.folder, &self.replaced] {
+            if let Err(error) = remove_dir_all(folder) {
+                tracing::warn!(%error, "a temporary folder stays; the next run removes it");
+            }
+        }
+    }
+}

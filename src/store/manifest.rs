@@ -1,0 +1,137 @@
+//! What the store knows of an artifact: its recipe, its files and their digests.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Digest, Recipe, StoreError, write_atomically};
+
+/// `manifest.json` of an artifact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The artifact's name: the digest of its recipe.
+    pub key: Digest,
+    /// What made it.
+    pub recipe: Recipe,
+    /// Its files, by name.
+    pub files: Vec<FileEntry>,
+    /// Digest of the files' names and contents and of the simulated mark: what a downstream stage's key depends on.
+    pub content: Digest,
+    /// Made from simulated data.
+    pub simulated: bool,
+    /// One line for people.
+    pub summary: String,
+    /// When it was finished, in seconds since 1970.
+    pub created: u64,
+    /// How long it took to make, in seconds.
+    pub seconds: f64,
+    /// The version of mtorec that made it.
+    pub tool: String,
+}
+
+/// One file of an artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Its name within the artifact.
+    pub name: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// When it was last written, in nanoseconds since 1970: equal size and time mean unchanged to a quick look.
+    pub modified_ns: u64,
+    /// Its content.
+    pub digest: Digest,
+}
+
+/// What a stage's run adds to its files.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// What was made.
+    pub recipe: Recipe,
+    /// Made from simulated data.
+    pub simulated: bool,
+    /// One line for people.
+    pub summary: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// The file as it lies on the disk: the manifest and a digest of it, so that no flipped bit in it goes unseen either.
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    manifest: Manifest,
+    seal: Digest,
+}
+
+impl Manifest {
+    /// The file's name within an artifact's folder.
+    pub(super) const FILE: &'static str = "manifest.json";
+
+    pub(super) fn new(finished: Finished, mut files: Vec<FileEntry>) -> Self {
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        Self {
+            key: finished.recipe.key(),
+            content: content(&files, finished.simulated),
+            recipe: finished.recipe,
+            files,
+            simulated: finished.simulated,
+            summary: finished.summary,
+            created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
+            seconds: finished.took.as_secs_f64(),
+            tool: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    /// Bytes of all files together.
+    pub fn size(&self) -> u64 {
+        self.files.iter().map(|file| file.size).sum()
+    }
+
+    pub(super) fn write(&self, path: &Path) -> Result<(), StoreError> {
+        let json = serde_json::to_vec_pretty(&Sealed { manifest: self.clone(), seal: self.seal() })
+            .map_err(|error| StoreError::io("write", path)(error.into()))?;
+        write_atomically(path, &json).map_err(StoreError::io("write", path))
+    }
+
+    /// Reads the manifest of the artifact with this key.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] when it is not the one that was written, [`StoreError::Io`] when it cannot be read.
+    pub(super) fn read(path: &Path, key: Digest) -> Result<Self, StoreError> {
+        let damaged = |what: &str| StoreError::Damaged { key, what: what.to_owned() };
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(damaged("its manifest is missing"));
+            }
+            Err(error) => return Err(StoreError::io("read", path)(error)),
+        };
+        let Sealed { manifest, seal } =
+            serde_json::from_slice(&bytes).map_err(|_| damaged("its manifest cannot be understood"))?;
+        if seal != manifest.seal() || manifest.key != key {
+            return Err(damaged("its manifest has changed"));
+        }
+        Ok(manifest)
+    }
+
+    fn seal(&self) -> Digest {
+        // Plain data of strings and numbers always serialises; an empty vector could only make the seal differ.
+        Digest::of_bytes(&serde_json::to_vec(self).unwrap_or_default())
+    }
+}
+
+/// The simulated mark belongs to the content: when simulated rows give way to real ones, everything downstream must lose
+/// its mark too, even where the bytes happen to be the same.
+fn content(files: &[FileEntry], simulated: bool) -> Digest {
+    let mark: &[u8] = if simulated { b"simulated" } else { b"real" };
+    let digests: Vec<String> = files.iter().map(|file| file.digest.to_string()).collect();
+    let named = files.iter().zip(&digests).flat_map(|(file, digest)| [file.name.as_bytes(), digest.as_bytes()]);
+    Digest::of_fields("mtorec 2026 artifact content", std::iter::once(mark).chain(named))
+}
+
+/// Last modification in nanoseconds since 1970; 0 where the system has none.
+pub(super) fn modified_ns(metadata: &fs::Metadata) -> u64 {
+    let since_1970 = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    since_1970.map_or(0, |age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX))
+}

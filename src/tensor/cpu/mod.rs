@@ -1,0 +1,209 @@
+//! The CPU's kernels: fused passes over flat slices, `gemm` for matrix products, rayon across fixed partitions.
+//!
+//! How work is cut into pieces depends on its shape alone and every sum has one order, so results are the same bits on
+//! any number of threads. SIMD is chosen at run time: loops are written for the compiler's vectoriser and run inside
+//! [`simd`], which compiles them for each instruction set it knows. This is the one room with `unsafe` in it.
+
+mod adam;
+mod fields;
+mod loss;
+mod mixture;
+mod normalise;
+mod pieces;
+mod product;
+mod reduce;
+
+use dfdx::tensor::{TensorFromVec, ZerosTensor};
+
+use super::buffer::CpuSlice;
+use super::kernels::{AdamStep, FieldsInputs, FieldsShape, FieldsSinks, Kernels, NormInputs, NormShape, Product, Sink};
+use super::{Buffer, Cpu, FieldIds};
+
+/// Runs a closure compiled for the best instruction set of this processor.
+#[inline(always)]
+fn simd<R>(work: impl pulp::NullaryFnOnce<Output = R>) -> R {
+    pulp::Arch::new().dispatch(work)
+}
+
+impl Kernels for Cpu {
+    type Ids = FieldIds;
+
+    fn zeros(&self, len: usize) -> Buffer<Self> {
+        ZerosTensor::zeros_like(self, &(len,))
+    }
+
+    fn upload(&self, values: &[f32]) -> Buffer<Self> {
+        self.tensor_from_vec(values.to_vec(), (values.len(),))
+    }
+
+    fn write(&self, buffer: &mut Buffer<Self>, values: &[f32]) {
+        buffer.slice_mut().copy_from_slice(values);
+    }
+
+    fn download(&self, buffer: &Buffer<Self>) -> Vec<f32> {
+        buffer.slice().to_vec()
+    }
+
+    fn ids(&self, ids: FieldIds) -> FieldIds {
+        ids
+    }
+
+    fn recycle(&self, ids: FieldIds) -> FieldIds {
+        ids
+    }
+
+    fn product(&self, product: &Product, a: &Buffer<Self>, b: &Buffer<Self>, c: &mut Buffer<Self>) {
+        product::product(product, a.slice(), b.slice(), c.slice_mut());
+    }
+
+    fn add_bias(&self, groups: usize, batch: usize, bias: &Buffer<Self>, x: &mut Buffer<Self>) {
+        reduce::add_bias(groups, batch, bias.slice(), x.slice_mut());
+    }
+
+    fn column_sums(&self, groups: usize, batch: usize, x: &Buffer<Self>, out: Sink<Self>) {
+        reduce::column_sums(groups, batch, x.slice(), out.buffer.slice_mut(), out.accumulate);
+    }
+
+    fn add(&self, x: &Buffer<Self>, y: &mut Buffer<Self>) {
+        reduce::add(x.slice(), y.slice_mut());
+    }
+
+    fn gather_rows(&self, width: usize, table: &Buffer<Self>, ids: &FieldIds, out: &mut Buffer<Self>) {
+        fields::gather_rows(width, table.slice(), ids, out.slice_mut());
+    }
+
+    fn fields_linear(&self, shape: &FieldsShape, inputs: &FieldsInputs<Self>, out: &mut Buffer<Self>) {
+        fields::forward(shape, &fields::Inputs::of(inputs), out.slice_mut());
+    }
+
+    fn fields_linear_back(
+        &self,
+        shape: &FieldsShape,
+        inputs: &FieldsInputs<Self>,
+        cotangent: &Buffer<Self>,
+        sinks: FieldsSinks<Self>,
+    ) {
+        fields::backward(shape, &fields::Inputs::of(inputs), cotangent.slice(), sinks);
+    }
+
+    fn norm_relu_dropout(
+        &self,
+        shape: &NormShape,
+        x: &Buffer<Self>,
+        gain: &Buffer<Self>,
+        shift: &Buffer<Self>,
+        statistics: &mut Buffer<Self>,
+        out: &mut Buffer<Self>,
+    ) {
+        let affine = (gain.slice(), shift.slice());
+        normalise::forward(shape, x.slice(), affine, statistics.slice_mut(), out.slice_mut());
+    }
+
+    fn norm_relu_dropout_back(
+        &self,
+        shape: &NormShape,
+        inputs: &NormInputs<Self>,
+        cotangent: &mut Buffer<Self>,
+        gain: Sink<Self>,
+        shift: Sink<Self>,
+    ) {
+        let inputs = normalise::Inputs {
+            x: inputs.x.slice(),
+            out: inputs.out.slice(),
+            gain: inputs.gain.slice(),
+            statistics: inputs.statistics.slice(),
+        };
+        let gain = (gain.buffer.slice_mut(), gain.accumulate);
+        let shift = (shift.buffer.slice_mut(), shift.accumulate);
+        normalise::backward(shape, &inputs, cotangent.slice_mut(), gain, shift);
+    }
+
+    fn norm_relu_eval(
+        &self,
+        shape: &NormShape,
+        x: &Buffer<Self>,
+        gain: &Buffer<Self>,
+        shift: &Buffer<Self>,
+        running: (&Buffer<Self>, &Buffer<Self>),
+        out: &mut Buffer<Self>,
+    ) {
+        let running = (running.0.slice(), running.1.slice());
+        normalise::eval(shape, x.slice(), (gain.slice(), shift.slice()), running, out.slice_mut());
+    }
+
+    fn move_statistics(
+        &self,
+        batch: usize,
+        statistics: &Buffer<Self>,
+        mean: &mut Buffer<Self>,
+        variance: &mut Buffer<Self>,
+    ) {
+        normalise::move_statistics(batch, statistics.slice(), mean.slice_mut(), variance.slice_mut());
+    }
+
+    fn softmax(&self, cols: usize, x: &Buffer<Self>, out: &mut Buffer<Self>) {
+        mixture::softmax(cols, x.slice(), out.slice_mut());
+    }
+
+    fn softmax_back(&self, cols: usize, out: &Buffer<Self>, cotangent: &mut Buffer<Self>) {
+        mixture::softmax_back(cols, out.slice(), cotangent.slice_mut());
+    }
+
+    fn mix(&self, groups: usize, batch: usize, gate: &Buffer<Self>, x: &Buffer<Self>, out: &mut Buffer<Self>) {
+        mixture::mix(groups, batch, gate.slice(), x.slice(), out.slice_mut());
+    }
+
+    fn mix_back(
+        &self,
+        groups: usize,
+        batch: usize,
+        inputs: (&Buffer<Self>, &Buffer<Self>),
+        cotangent: &Buffer<Self>,
+        gate: Sink<Self>,
+        x: Sink<Self>,
+    ) {
+        let inputs = (inputs.0.slice(), inputs.1.slice());
+        let gate = (gate.buffer.slice_mut(), gate.accumulate);
+        let x = (x.buffer.slice_mut(), x.accumulate);
+        mixture::mix_back(groups, batch, inputs, cotangent.slice(), gate, x);
+    }
+
+    fn bce(&self, logits: &Buffer<Self>, labels: &Buffer<Self>) -> f64 {
+        loss::bce(logits.slice(), labels.slice())
+    }
+
+    fn bce_back(&self, logits: &Buffer<Self>, labels: &Buffer<Self>, cotangent: f32, sink: Sink<Self>) {
+        loss::bce_back(logits.slice(), labels.slice(), cotangent, sink.buffer.slice_mut(), sink.accumulate);
+    }
+
+    fn add_gram(&self, buffers: &[&Buffer<Self>], gram: &mut [f64]) {
+        let slices: Vec<&[f32]> = buffers.iter().map(|buffer| buffer.slice()).collect();
+        reduce::add_gram(&slices, gram);
+    }
+
+    fn adam(
+        &self,
+        step: &AdamStep,
+        value: &mut Buffer<Self>,
+        moments: (&mut Buffer<Self>, &mut Buffer<Self>),
+        gradients: &[(f32, &Buffer<Self>)],
+    ) {
+        let gradients: Vec<_> = gradients.iter().map(|(w, g)| (*w, g.slice())).collect();
+        adam::dense(step, value.slice_mut(), (moments.0.slice_mut(), moments.1.slice_mut()), &gradients);
+    }
+
+    fn adam_rows(
+        &self,
+        step: &AdamStep,
+        width: usize,
+        ids: &FieldIds,
+        value: &mut Buffer<Self>,
+        moments: (&mut Buffer<Self>, &mut Buffer<Self>),
+        gradients: &[(f32, &Buffer<Self>)],
+    ) {
+        let gradients: Vec<_> = gradients.iter().map(|(w, g)| (*w, g.slice())).collect();
+        let moments = (moments.0.slice_mut(), moments.1.slice_mut());
+        adam::rows(step, width, &ids.rows, value.slice_mut(), moments, &gradients);
+    }
+}
+

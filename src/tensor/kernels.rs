@@ -1,0 +1,285 @@
+//! The boundary: all that a device must offer.
+
+use dfdx::tensor::Storage;
+
+use super::{Buffer, FieldIds, Key};
+
+/// How a matrix lies in a flat buffer: element (i, j) of matrix e is at `offset + e·batch + i·row + j·col`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Matrix {
+    /// Where the first matrix starts.
+    pub offset: usize,
+    /// Distance between rows.
+    pub row: usize,
+    /// Distance between columns.
+    pub col: usize,
+    /// Distance between the matrices of a batch.
+    pub batch: usize,
+}
+
+impl Matrix {
+    /// One contiguous row-major matrix with this many columns.
+    pub fn row_major(cols: usize) -> Self {
+        Self { offset: 0, row: cols, col: 1, batch: 0 }
+    }
+
+    /// The same numbers read as the transpose.
+    pub fn transposed(self) -> Self {
+        Self { row: self.col, col: self.row, ..self }
+    }
+
+    /// A batch of such matrices, `stride` apart.
+    pub fn every(self, stride: usize) -> Self {
+        Self { batch: stride, ..self }
+    }
+}
+
+/// `batch` matrix products `C_e ← A_e·B_e` (or `C_e += A_e·B_e`): A is m×k, B is k×n, C is m×n.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Product {
+    pub batch: usize,
+    pub m: usize,
+    pub k: usize,
+    pub n: usize,
+    pub a: Matrix,
+    pub b: Matrix,
+    pub c: Matrix,
+    /// Add to C instead of overwriting it.
+    pub accumulate: bool,
+}
+
+/// Extents of a bank of linear maps on the (never materialised) concatenation of field embeddings and numeric token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FieldsShape {
+    /// Rows, B.
+    pub batch: usize,
+    /// Width of an embedding row, D.
+    pub width: usize,
+    /// Linear maps side by side (experts), E.
+    pub groups: usize,
+    /// Outputs of each map, N.
+    pub out: usize,
+    /// Numerical columns, P; with none there is no numeric token.
+    pub numerical: usize,
+    /// Categorical fields, F.
+    pub fields: usize,
+}
+
+impl FieldsShape {
+    /// Inputs of each linear map, H0: the embedded fields and the numeric token.
+    pub fn inputs(&self) -> usize {
+        (self.fields + usize::from(self.numerical > 0)) * self.width
+    }
+}
+
+/// What [`Kernels::fields_linear`] reads.
+pub struct FieldsInputs<'a, D: Kernels> {
+    /// Which compact row each sample takes in each field.
+    pub ids: &'a D::Ids,
+    /// Embeddings of the distinct ids, U×D.
+    pub compact: &'a Buffer<D>,
+    /// Numerical columns, B×P.
+    pub numerical: &'a Buffer<D>,
+    /// Numeric token's weights, P×D.
+    pub token_weight: &'a Buffer<D>,
+    /// Numeric token's bias, D.
+    pub token_bias: &'a Buffer<D>,
+    /// The maps' weights, E×H0×N.
+    pub weight: &'a Buffer<D>,
+    /// The maps' biases, E×N.
+    pub bias: &'a Buffer<D>,
+}
+
+/// Where a gradient goes.
+pub struct Sink<'a, D: Kernels> {
+    /// The gradient's buffer.
+    pub buffer: &'a mut Buffer<D>,
+    /// Add to what is there; otherwise its content is stale and is overwritten.
+    pub accumulate: bool,
+}
+
+/// Where [`Kernels::fields_linear_back`] writes: the gradient of each field of [`FieldsInputs`].
+#[allow(missing_docs)]
+pub struct FieldsSinks<'a, D: Kernels> {
+    pub compact: Sink<'a, D>,
+    pub token_weight: Sink<'a, D>,
+    pub token_bias: Sink<'a, D>,
+    pub weight: Sink<'a, D>,
+    pub bias: Sink<'a, D>,
+}
+
+/// Extents and constants of batch normalisation, ReLU and dropout on E groups of B×N activations.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NormShape {
+    /// Groups, E.
+    pub groups: usize,
+    /// Rows, B.
+    pub batch: usize,
+    /// Columns of a group, N.
+    pub cols: usize,
+    /// Share of the units dropped, in `[0, 1)`.
+    pub dropout: f32,
+    /// The masks' key.
+    pub key: Key,
+}
+
+/// BatchNorm's addend to the variance.
+pub const NORM_EPS: f32 = 1e-5;
+/// How far the running statistics move towards a batch's.
+pub const NORM_MOMENTUM: f32 = 0.1;
+
+/// Adam's numbers for one step of one parameter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamStep {
+    /// Step size divided by the first moment's bias correction.
+    pub step_size: f32,
+    /// Decay of the first moment.
+    pub beta1: f32,
+    /// Decay of the second moment.
+    pub beta2: f32,
+    /// Square root of the second moment's bias correction.
+    pub root_correction2: f32,
+    /// Added to the root of the corrected second moment.
+    pub eps: f32,
+    /// L2 penalty added to the gradient.
+    pub weight_decay: f32,
+}
+
+/// The kernels a device must offer. Buffers are flat; row-major unless a [`Matrix`] says otherwise; an output not marked
+/// as accumulating is overwritten whole. Every kernel is deterministic: the same inputs give the same bits on any number
+/// of threads (on the CPU; a GPU may repeat to rounding).
+pub trait Kernels: Storage<f32> + Clone + 'static {
+    /// A batch's [`FieldIds`] where the kernels can reach them.
+    type Ids;
+
+    /// A new buffer of zeros.
+    fn zeros(&self, len: usize) -> Buffer<Self>;
+    /// A new buffer of these values.
+    fn upload(&self, values: &[f32]) -> Buffer<Self>;
+    /// Overwrites a buffer of the same length.
+    fn write(&self, buffer: &mut Buffer<Self>, values: &[f32]);
+    /// The values of a buffer.
+    fn download(&self, buffer: &Buffer<Self>) -> Vec<f32>;
+    /// Brings a batch's index to the device.
+    fn ids(&self, ids: FieldIds) -> Self::Ids;
+    /// Gives the index back for the next batch, if it is still on the host.
+    fn recycle(&self, ids: Self::Ids) -> FieldIds;
+
+    /// Batched matrix product.
+    fn product(&self, product: &Product, a: &Buffer<Self>, b: &Buffer<Self>, c: &mut Buffer<Self>);
+    /// Adds the row vector of each group to every row: `x[e, b, :] += bias[e, :]` for x of E×B×N.
+    fn add_bias(&self, groups: usize, batch: usize, bias: &Buffer<Self>, x: &mut Buffer<Self>);
+    /// Column sums: `out[e, :] = Σ_b x[e, b, :]`.
+    fn column_sums(&self, groups: usize, batch: usize, x: &Buffer<Self>, out: Sink<Self>);
+    /// `y += x`.
+    fn add(&self, x: &Buffer<Self>, y: &mut Buffer<Self>);
+
+    /// The table rows of a batch's distinct ids: U×width.
+    fn gather_rows(&self, width: usize, table: &Buffer<Self>, ids: &Self::Ids, out: &mut Buffer<Self>);
+    /// A bank of linear maps on the concatenated fields, E×B×N, without building the concatenation (DESIGN §4.4).
+    fn fields_linear(&self, shape: &FieldsShape, inputs: &FieldsInputs<Self>, out: &mut Buffer<Self>);
+    /// The pull-back of [`Kernels::fields_linear`].
+    fn fields_linear_back(
+        &self,
+        shape: &FieldsShape,
+        inputs: &FieldsInputs<Self>,
+        cotangent: &Buffer<Self>,
+        sinks: FieldsSinks<Self>,
+    );
+
+    /// Batch normalisation with the batch's statistics, then ReLU, then inverted dropout. `statistics` receives the means
+    /// (E·N) and then the biased variances (E·N).
+    fn norm_relu_dropout(
+        &self,
+        shape: &NormShape,
+        x: &Buffer<Self>,
+        gain: &Buffer<Self>,
+        shift: &Buffer<Self>,
+        statistics: &mut Buffer<Self>,
+        out: &mut Buffer<Self>,
+    );
+    /// The pull-back of [`Kernels::norm_relu_dropout`]; `cotangent` becomes the gradient of `x` in place.
+    #[allow(clippy::too_many_arguments)]
+    fn norm_relu_dropout_back(
+        &self,
+        shape: &NormShape,
+        inputs: &NormInputs<Self>,
+        cotangent: &mut Buffer<Self>,
+        gain: Sink<Self>,
+        shift: Sink<Self>,
+    );
+    /// Normalisation with running statistics, then ReLU.
+    fn norm_relu_eval(
+        &self,
+        shape: &NormShape,
+        x: &Buffer<Self>,
+        gain: &Buffer<Self>,
+        shift: &Buffer<Self>,
+        running: (&Buffer<Self>, &Buffer<Self>),
+        out: &mut Buffer<Self>,
+    );
+    /// Moves running mean and variance towards a batch's statistics; the variance is made unbiased.
+    fn move_statistics(
+        &self,
+        batch: usize,
+        statistics: &Buffer<Self>,
+        mean: &mut Buffer<Self>,
+        variance: &mut Buffer<Self>,
+    );
+
+    /// Softmax over each row of a B×cols matrix.
+    fn softmax(&self, cols: usize, x: &Buffer<Self>, out: &mut Buffer<Self>);
+    /// Its pull-back; `cotangent` becomes the gradient of the input in place.
+    fn softmax_back(&self, cols: usize, out: &Buffer<Self>, cotangent: &mut Buffer<Self>);
+    /// Gated sum: `out[b, :] = Σ_e gate[b, e]·x[e, b, :]`; gate is B×E, x is E×B×N.
+    fn mix(&self, groups: usize, batch: usize, gate: &Buffer<Self>, x: &Buffer<Self>, out: &mut Buffer<Self>);
+    /// Its pull-back.
+    fn mix_back(
+        &self,
+        groups: usize,
+        batch: usize,
+        inputs: (&Buffer<Self>, &Buffer<Self>),
+        cotangent: &Buffer<Self>,
+        gate: Sink<Self>,
+        x: Sink<Self>,
+    );
+
+    /// Mean binary cross-entropy of logits against labels in {0, 1}, in nats, reduced in f64.
+    fn bce(&self, logits: &Buffer<Self>, labels: &Buffer<Self>) -> f64;
+    /// Its pull-back for a scalar cotangent.
+    fn bce_back(&self, logits: &Buffer<Self>, labels: &Buffer<Self>, cotangent: f32, sink: Sink<Self>);
+
+    /// Adds the inner products of K buffers, `gram[i·K + j] += Σ x_i·x_j`, in f64.
+    fn add_gram(&self, buffers: &[&Buffer<Self>], gram: &mut [f64]);
+    /// One Adam step with the gradient `Σ w·g`.
+    fn adam(
+        &self,
+        step: &AdamStep,
+        value: &mut Buffer<Self>,
+        moments: (&mut Buffer<Self>, &mut Buffer<Self>),
+        gradients: &[(f32, &Buffer<Self>)],
+    );
+    /// The same for an embedding table whose gradients hold the batch's compact rows only; the other rows' gradient is 0.
+    fn adam_rows(
+        &self,
+        step: &AdamStep,
+        width: usize,
+        ids: &Self::Ids,
+        value: &mut Buffer<Self>,
+        moments: (&mut Buffer<Self>, &mut Buffer<Self>),
+        gradients: &[(f32, &Buffer<Self>)],
+    );
+}
+
+/// What the pull-back of normalisation reads.
+pub struct NormInputs<'a, D: Kernels> {
+    /// The input that was normalised.
+    pub x: &'a Buffer<D>,
+    /// The output: a unit is active where it is positive.
+    pub out: &'a Buffer<D>,
+    /// The scale γ.
+    pub gain: &'a Buffer<D>,
+    /// Means and biased variances.
+    pub statistics: &'a Buffer<D>,
+}

@@ -1,0 +1,27 @@
+//! Numbers on a device: the kernels a device must offer, the replayable tape that models run on, typed variables,
+//! parameters and their gradients.
+//!
+//! Storage is dfdx's: every buffer is a rank-1 `dfdx` tensor of the device. Shapes live in the types of the
+//! variables ([`Var`], dfdx dimensions); below them everything is flat, so kernels are compiled once a device and not
+//! once a model.
+
+mod buffer;
+pub mod cpu;
+mod index;
+mod kernels;
+pub mod op;
+mod params;
+mod random;
+mod tape;
+mod workspace;
+
+pub use buffer::{Buffer, CpuSlice};
+pub use index::{FieldIds, FieldLayout};
+pub use kernels::{AdamStep, Kernels, Matrix, NormInputs, Product};
+pub use params::{Gradients, Kind, Owner, Param, ParamId, Params};
+pub use random::{element_hash, Key};
+pub use tape::{Mode, NodeId, Op, Pull, Tape, Var};
+pub use workspace::Workspace;
+
+/// The processor, as dfdx knows it.
+pub type Cpu = dfdx::tensor::Cpu;

@@ -1,0 +1,23 @@
+//! The operations models are made of: typed on the outside, flat inside, each with its pull-back.
+//!
+//! To add one: a function that checks shapes by its types, calls the kernel and records an [`Op`](super::Op); the kernel
+//! in [`Kernels`](super::Kernels) and `cpu/`; a test below against dfdx's autodiff.
+
+mod bce;
+mod fields;
+mod linear;
+mod mix;
+mod norm;
+mod parameter;
+mod softmax;
+
+pub use bce::bce;
+pub use fields::{embed, fields_linear, FieldMaps, NumericToken};
+pub use linear::{bank_linear, linear, output};
+pub use mix::mix;
+pub use norm::{norm_relu_dropout, Norm};
+pub use parameter::parameter;
+pub use softmax::softmax;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,26 @@
+//! A parameter as a variable, for operations that take it like any other input.
+
+use dfdx::shapes::Shape;
+
+use crate::tensor::{Buffer, Kernels, NodeId, Op, ParamId, Pull, Tape, Var};
+
+/// The values of a parameter in this shape.
+pub fn parameter<S: Shape, D: Kernels>(tape: &Tape<D>, id: ParamId, shape: S) -> Var<S> {
+    let mut out = tape.workspace().take(shape.num_elements());
+    tape.device().write(&mut out, &tape.device().download(&tape.params()[id].value));
+    tape.record(out, shape, Parameter { id })
+}
+
+struct Parameter {
+    id: ParamId,
+}
+
+impl<D: Kernels> Op<D> for Parameter {
+    fn inputs(&self) -> (Vec<NodeId>, Vec<ParamId>) {
+        (vec![], vec![self.id])
+    }
+
+    fn pull(&self, pull: &mut Pull<D>, _output: &Buffer<D>, cotangent: Buffer<D>) {
+        pull.deposit_gradient(self.id, cotangent);
+    }
+}

@@ -1,0 +1,286 @@
+//! Every pull-back against dfdx's autodiff: the same formula written with dfdx's operations, differentiated by dfdx.
+//! Each check is a function of the device, so that every device runs the same suite.
+
+use std::rc::Rc;
+
+use dfdx::prelude::*;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::{bank_linear, bce, embed, fields_linear, mix, norm_relu_dropout, parameter, FieldMaps, Norm, NumericToken};
+use crate::tensor::kernels::NORM_EPS;
+use crate::tensor::random::drop_threshold;
+use crate::tensor::{
+    element_hash, FieldIds, FieldLayout, Gradients, Kernels, Key, Kind, Mode, ParamId, Params, Tape, Var, Workspace,
+};
+
+type Matrix = Tensor<(usize, usize), f32, Cpu>;
+
+fn random(seed: u64, len: usize) -> Vec<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..len).map(|_| rng.random_range(-1.0..1.0f32)).collect()
+}
+
+fn matrix(dev: &Cpu, values: &[f32], rows: usize, cols: usize) -> Matrix {
+    dev.tensor_from_vec(values.to_vec(), (rows, cols))
+}
+
+fn assert_close(what: &str, ours: &[f32], theirs: &[f32]) {
+    assert_eq!(ours.len(), theirs.len(), "{what}: lengths");
+    let scale = theirs.iter().fold(1e-3f32, |a, b| a.max(b.abs()));
+    for (i, (a, b)) in ours.iter().zip(theirs).enumerate() {
+        assert!((a - b).abs() <= 2e-5 * scale, "{what}[{i}]: {a} against dfdx's {b} (scale {scale})");
+    }
+}
+
+/// Runs one operation on parameters with these values, pulls a random cotangent back, and returns the output and the
+/// gradient of every parameter. The pull-back runs twice: a tape must be replayable.
+fn ours<D: Kernels, S: Shape>(
+    device: &D,
+    values: &[&[f32]],
+    kinds: &[Kind],
+    build: impl Fn(&Tape<D>, &[ParamId]) -> Var<S>,
+    cotangent: &[f32],
+) -> (Vec<f32>, Vec<Vec<f32>>) {
+    let mut params = Params::new(device);
+    let ids: Vec<_> = values
+        .iter()
+        .enumerate()
+        .map(|(i, v)| params.add(format!("p{i}"), kinds.get(i).copied().unwrap_or(Kind::Weight), v))
+        .collect();
+    let workspace = Workspace::new(device);
+    let tape = Tape::new(&params, &workspace, Mode::Train { key: Key::of_step(3, 4) });
+    let out = build(&tape, &ids);
+    let mut results = Vec::new();
+    for _ in 0..2 {
+        let mut gradients = Gradients::default();
+        tape.pull_back(vec![(out.node, device.upload(cotangent))], &mut gradients);
+        let of = |id: &ParamId| gradients.get(*id).map(|g| device.download(g)).unwrap_or_default();
+        results.push(ids.iter().map(of).collect::<Vec<_>>());
+        gradients.clear(&workspace);
+    }
+    assert_eq!(results[0], results[1], "replaying the tape gives the same bits");
+    let value = device.download(&tape.value(out));
+    (value, results.swap_remove(0))
+}
+
+fn linear_check<D: Kernels>(device: &D) {
+    let (groups, batch, inputs, outputs) = (3, 5, 4, 6);
+    let x = random(1, groups * batch * inputs);
+    let w = random(2, groups * inputs * outputs);
+    let b = random(3, groups * outputs);
+    let c = random(4, groups * batch * outputs);
+    let (y, g) = ours(
+        device,
+        &[&x, &w, &b],
+        &[],
+        |tape, p| bank_linear(tape, parameter(tape, p[0], (groups, batch, inputs)), p[1], p[2], outputs),
+        &c,
+    );
+    let dev = Cpu::default();
+    for e in 0..groups {
+        let part = |v: &[f32], n: usize| v[e * n..(e + 1) * n].to_vec();
+        let xe = matrix(&dev, &part(&x, batch * inputs), batch, inputs);
+        let we = matrix(&dev, &part(&w, inputs * outputs), inputs, outputs);
+        let be: Tensor<(usize,), f32, _> = dev.tensor_from_vec(part(&b, outputs), (outputs,));
+        let out = xe.leaky_trace().matmul(we.clone()) + be.leaky_trace().broadcast_like::<_, Axis<0>>(&(batch, outputs));
+        assert_close("linear", &part(&y, batch * outputs), &out.as_vec());
+        let grads = (out * matrix(&dev, &part(&c, batch * outputs), batch, outputs)).sum().backward();
+        assert_close("linear x", &part(&g[0], batch * inputs), &grads.get(&xe).as_vec());
+        assert_close("linear w", &part(&g[1], inputs * outputs), &grads.get(&we).as_vec());
+        assert_close("linear b", &part(&g[2], outputs), &grads.get(&be).as_vec());
+    }
+}
+
+fn norm_check<D: Kernels>(device: &D, dropout: f32) {
+    let (groups, batch, cols) = (2, 70, 67);
+    let all = groups * cols;
+    let x = random(5, groups * batch * cols);
+    let (gain, shift) = (random(6, all), random(7, all));
+    let c = random(8, groups * batch * cols);
+    let running = vec![0.0; all];
+    let norm = |p: &[ParamId]| Norm { gain: p[1], shift: p[2], mean: p[3], variance: p[4], dropout };
+    let (y, g) = ours(
+        device,
+        &[&x, &gain, &shift, &running, &running],
+        &[Kind::Weight, Kind::Weight, Kind::Weight, Kind::Statistic, Kind::Statistic],
+        |tape, p| norm_relu_dropout(tape, parameter(tape, p[0], (groups, batch, cols)), norm(p)),
+        &c,
+    );
+    let key = Key::of_step(3, 4).of_operation(0);
+    let mask = |i: usize| {
+        if element_hash(key, i as u32) >= drop_threshold(dropout) { 1.0 / (1.0 - dropout) } else { 0.0 }
+    };
+    let dev = Cpu::default();
+    for e in 0..groups {
+        let start = e * batch * cols;
+        let part = |v: &[f32]| v[start..start + batch * cols].to_vec();
+        let column = |v: &[f32]| -> Tensor<(usize,), f32, Cpu> {
+            dev.tensor_from_vec(v[e * cols..(e + 1) * cols].to_vec(), (cols,))
+        };
+        let shape = (batch, cols);
+        let xe = matrix(&dev, &part(&x), batch, cols);
+        let (gain_e, shift_e) = (column(&gain), column(&shift));
+        let traced = xe.leaky_trace();
+        let mean = xe.leaky_trace().mean::<_, Axis<0>>().broadcast_like::<_, Axis<0>>(&shape);
+        let centred = traced - mean;
+        let variance = xe.leaky_trace().var::<_, Axis<0>>();
+        let normal = centred / (variance + NORM_EPS).sqrt().broadcast_like::<_, Axis<0>>(&shape);
+        let affine = normal * gain_e.leaky_trace().broadcast_like::<_, Axis<0>>(&shape) + shift_e.leaky_trace().broadcast_like::<_, Axis<0>>(&shape);
+        let masks: Vec<f32> = (start..start + batch * cols).map(mask).collect();
+        let out = affine.relu() * matrix(&dev, &masks, batch, cols);
+        assert_close("norm", &part(&y), &out.as_vec());
+        let grads = (out * matrix(&dev, &part(&c), batch, cols)).sum().backward();
+        assert_close("norm x", &part(&g[0]), &grads.get(&xe).as_vec());
+        assert_close("norm gain", &g[1][e * cols..(e + 1) * cols], &grads.get(&gain_e).as_vec());
+        assert_close("norm shift", &g[2][e * cols..(e + 1) * cols], &grads.get(&shift_e).as_vec());
+    }
+}
+
+fn gate_check<D: Kernels>(device: &D) {
+    let (groups, batch, cols) = (4, 9, 21);
+    let z = random(9, batch * groups);
+    let x = random(10, groups * batch * cols);
+    let c = random(11, batch * cols);
+    let (h, g) = ours(
+        device,
+        &[&z, &x],
+        &[],
+        |tape, p| {
+            let gate = super::softmax(tape, parameter(tape, p[0], (batch, groups)));
+            mix(tape, gate, parameter(tape, p[1], (groups, batch, cols)))
+        },
+        &c,
+    );
+    let dev = Cpu::default();
+    let zt = matrix(&dev, &z, batch, groups);
+    let xt: Tensor<(usize, usize, usize), f32, _> = dev.tensor_from_vec(x, (groups, batch, cols));
+    let gate = zt.leaky_trace().softmax::<Axis<1>>().permute::<_, Axes2<1, 0>>();
+    let out = (xt.leaky_trace() * gate.broadcast_like::<_, Axis<2>>(&(groups, batch, cols))).sum::<_, Axis<0>>();
+    assert_close("mix", &h, &out.as_vec());
+    let grads = (out * matrix(&dev, &c, batch, cols)).sum().backward();
+    assert_close("mix gate", &g[0], &grads.get(&zt).as_vec());
+    assert_close("mix x", &g[1], &grads.get(&xt).as_vec());
+}
+
+fn bce_check<D: Kernels>(device: &D) {
+    let batch = 40;
+    let z: Vec<f32> = random(12, batch).iter().map(|z| z * 6.0).collect();
+    let labels: Vec<f32> = random(13, batch).iter().map(|&x| f32::from(x > 0.0)).collect();
+    let (loss, g) = ours(
+        device,
+        &[&z],
+        &[],
+        |tape, p| {
+            let labels = tape.constant(tape.device().upload(&labels), (batch,));
+            bce(tape, parameter(tape, p[0], (batch,)), labels).0
+        },
+        &[0.7],
+    );
+    let dev = Cpu::default();
+    let zt: Tensor<(usize,), f32, _> = dev.tensor_from_vec(z, (batch,));
+    let out = zt.leaky_trace().bce_with_logits(dev.tensor_from_vec(labels, (batch,))).mean();
+    assert_close("bce", &loss, &out.as_vec());
+    assert_close("bce z", &g[0], &(out * 0.7).backward().get(&zt).as_vec());
+}
+
+/// Against the dense definition: gather the embeddings, append the numeric token, multiply.
+fn fields_check<D: Kernels>(device: &D, numerical: usize, sizes: &[usize]) {
+    let (groups, batch, outputs, width) = (2, 33, 70, 5);
+    let fields = sizes.len();
+    let layout = FieldLayout::new(sizes.iter().copied());
+    let slots = fields + usize::from(numerical > 0);
+    let mut rng = ChaCha8Rng::seed_from_u64(20);
+    let categorical: Vec<u32> =
+        (0..batch).flat_map(|_| sizes.to_vec()).map(|size| rng.random_range(0..size as u32)).collect();
+    let table = random(14, layout.rows() * width);
+    let w = random(15, groups * slots * width * outputs);
+    let b = random(16, groups * outputs);
+    let (tw, tb) = (random(17, numerical * width), random(18, if numerical > 0 { width } else { 0 }));
+    let x = random(19, batch * numerical);
+    let c = random(21, groups * batch * outputs);
+    let mut ids = FieldIds::default();
+    ids.index(&layout, &categorical, batch);
+    let (distinct, rows) = (ids.len(), ids.rows.clone());
+    let ids = Rc::new(device.ids(ids));
+    let (y, g) = ours(
+        device,
+        &[&table, &w, &b, &tw, &tb],
+        &[Kind::Table { width }],
+        |tape, p| {
+            let compact = embed(tape, &ids, distinct, p[0], width);
+            let numbers = tape.constant(tape.device().upload(&x), (batch, numerical));
+            let token = NumericToken { columns: numerical, weight: p[3], bias: p[4] };
+            let maps = FieldMaps { groups, out: outputs, weight: p[1], bias: p[2] };
+            fields_linear(tape, &ids, fields, compact, numbers, token, maps)
+        },
+        &c,
+    );
+    let dev = Cpu::default();
+    let tt = matrix(&dev, &table, layout.rows(), width);
+    let padded = if numerical > 0 { tw.clone() } else { vec![0.0; width] };
+    let twt = matrix(&dev, &padded, numerical.max(1), width);
+    let tbt = matrix(&dev, if numerical > 0 { &tb } else { &padded }, 1, width);
+    let mut table_grad = vec![0.0f32; table.len()];
+    let (mut tw_grad, mut tb_grad) = (vec![0.0f32; tw.len()], vec![0.0f32; tb.len()]);
+    let sum = |into: &mut [f32], part: Vec<f32>| into.iter_mut().zip(part).for_each(|(a, b)| *a += b);
+    for e in 0..groups {
+        let be = matrix(&dev, &b[e * outputs..(e + 1) * outputs], 1, outputs);
+        let weights: Vec<Matrix> = (0..slots)
+            .map(|slot| {
+                let at = (e * slots + slot) * width * outputs;
+                matrix(&dev, &w[at..at + width * outputs], width, outputs)
+            })
+            .collect();
+        let mut out = be.leaky_trace().reshape_like(&(outputs,)).broadcast_like::<_, Axis<0>>(&(batch, outputs));
+        for field in 0..fields {
+            let at: Vec<usize> =
+                (0..batch).map(|r| layout.range(field).start + categorical[r * fields + field] as usize).collect();
+            let index: Tensor<(usize,), usize, Cpu> = dev.tensor_from_vec(at, (batch,));
+            out = out + tt.leaky_trace().gather(index).matmul(weights[field].clone());
+        }
+        if numerical > 0 {
+            let token = matrix(&dev, &x, batch, numerical).leaky_trace().matmul(twt.clone())
+                + tbt.leaky_trace().reshape_like(&(width,)).broadcast_like::<_, Axis<0>>(&(batch, width));
+            out = out + token.matmul(weights[fields].clone());
+        }
+        let part = e * batch * outputs..(e + 1) * batch * outputs;
+        assert_close("fields", &y[part.clone()], &out.as_vec());
+        let grads = (out * matrix(&dev, &c[part], batch, outputs)).sum().backward();
+        for (slot, weight) in weights.iter().enumerate() {
+            let at = (e * slots + slot) * width * outputs;
+            assert_close("fields w", &g[1][at..at + width * outputs], &grads.get(weight).as_vec());
+        }
+        assert_close("fields b", &g[2][e * outputs..(e + 1) * outputs], &grads.get(&be).as_vec());
+        if fields > 0 {
+            sum(&mut table_grad, grads.get(&tt).as_vec());
+        }
+        if numerical > 0 {
+            sum(&mut tw_grad, grads.get(&twt).as_vec());
+            sum(&mut tb_grad, grads.get(&tbt).as_vec());
+        }
+    }
+    let compact: Vec<f32> =
+        rows.iter().flat_map(|&row| table_grad[row as usize * width..(row as usize + 1) * width].to_vec()).collect();
+    assert_close("fields table", &g[0], &compact);
+    assert_close("token w", &g[3], &tw_grad);
+    assert_close("token b", &g[4], &tb_grad);
+}
+
+/// The suite every device must pass.
+fn suite<D: Kernels>(device: &D) {
+    linear_check(device);
+    norm_check(device, 0.0);
+    norm_check(device, 0.3);
+    gate_check(device);
+    bce_check(device);
+    fields_check(device, 3, &[4, 9, 2]);
+    fields_check(device, 0, &[4, 9]);
+    fields_check(device, 6, &[]);
+    fields_check(device, 2, &[1000]);
+}
+
+#[test]
+fn pull_backs_agree_with_dfdx_on_the_cpu() {
+    suite(&crate::tensor::Cpu::default());
+}

@@ -1,0 +1,366 @@
+//! The replayable tape: one forward pass, as many backward passes as there are tasks.
+//!
+//! dfdx's own tape is consumed by one `backward`. Here each operation records a value and knows how to pull a cotangent
+//! of that value back to its inputs; [`Tape::backward`] may be called any number of times, so the K task gradients of one
+//! forward pass see the same dropout masks and the same batch statistics.
+
+use std::cell::{Cell, Ref, RefCell};
+
+use dfdx::shapes::{Dim, HasShape, Shape};
+
+use super::kernels::Sink;
+use super::{Buffer, Gradients, Kernels, Key, ParamId, Params, Workspace};
+
+/// The number of a value on its tape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeId(usize);
+
+/// A value on a tape; its dfdx shape is part of the type, so a wrong wiring of compile-time sizes does not compile.
+#[derive(Debug, Clone, Copy)]
+pub struct Var<S: Shape> {
+    pub(super) node: NodeId,
+    /// The extents.
+    pub shape: S,
+}
+
+impl<N: Dim> Var<(usize, N)> {
+    /// The same values as a bank of one group.
+    pub fn grouped(self) -> Var<(usize, usize, N)> {
+        Var { node: self.node, shape: (1, self.shape.0, self.shape.1) }
+    }
+}
+
+impl<N: Dim> Var<(usize, usize, N)> {
+    /// The same values with the groups one below the other: for a bank of one group, its matrix.
+    pub fn ungrouped(self) -> Var<(usize, N)> {
+        Var { node: self.node, shape: (self.shape.0 * self.shape.1, self.shape.2) }
+    }
+}
+
+/// What a forward pass is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Batch statistics and dropout.
+    Train {
+        /// Decides the dropout masks.
+        key: Key,
+    },
+    /// Running statistics, no dropout, nothing recorded for backward.
+    Eval,
+}
+
+/// One recorded operation.
+pub trait Op<D: Kernels> {
+    /// The values and parameters it read.
+    fn inputs(&self) -> (Vec<NodeId>, Vec<ParamId>);
+    /// Pulls the cotangent of its output back to its inputs.
+    fn pull(&self, pull: &mut Pull<D>, output: &Buffer<D>, cotangent: Buffer<D>);
+}
+
+struct Node<D: Kernels> {
+    value: Buffer<D>,
+    op: Option<Box<dyn Op<D>>>,
+    /// Goes back to the pool when the pass ends; inputs belong to the batch they came from.
+    pooled: bool,
+}
+
+/// Statistics of one normalisation in this pass, for the running statistics.
+struct Moved {
+    mean: ParamId,
+    variance: ParamId,
+    batch: usize,
+    statistics: NodeId,
+}
+
+/// A forward pass and what it takes to run it backwards.
+pub struct Tape<'a, D: Kernels> {
+    params: &'a Params<D>,
+    workspace: &'a Workspace<D>,
+    mode: Mode,
+    nodes: RefCell<Vec<Node<D>>>,
+    moved: RefCell<Vec<Moved>>,
+    operations: Cell<usize>,
+    miswired: RefCell<Option<String>>,
+}
+
+impl<'a, D: Kernels> Tape<'a, D> {
+    /// An empty tape.
+    pub fn new(params: &'a Params<D>, workspace: &'a Workspace<D>, mode: Mode) -> Self {
+        Self {
+            params,
+            workspace,
+            mode,
+            nodes: RefCell::default(),
+            moved: RefCell::default(),
+            operations: Cell::new(0),
+            miswired: RefCell::default(),
+        }
+    }
+
+    /// The parameters this pass reads.
+    pub fn params(&self) -> &'a Params<D> {
+        self.params
+    }
+
+    /// The device everything lives on.
+    pub fn device(&self) -> &'a D {
+        self.workspace.device()
+    }
+
+    /// The pool buffers come from.
+    pub fn workspace(&self) -> &'a Workspace<D> {
+        self.workspace
+    }
+
+    /// What this pass is for.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Notes that a layer got an input of another width than it was built for. Compile-time sizes cannot get here; for
+    /// run-time sizes the model's builder asks [`Tape::miswiring`] after a trial pass.
+    pub fn expect_width(&self, layer: &str, expected: usize, found: usize) {
+        if expected != found {
+            let mut first = self.miswired.borrow_mut();
+            first.get_or_insert_with(|| format!("`{layer}` takes {expected} inputs and is given {found}"));
+        }
+    }
+
+    /// The first layer that got an input of the wrong width.
+    pub fn miswiring(&self) -> Option<String> {
+        self.miswired.borrow().clone()
+    }
+
+    /// The values of a variable.
+    pub fn value<S: Shape>(&self, var: Var<S>) -> Ref<'_, Buffer<D>> {
+        self.node_value(var.node)
+    }
+
+    pub(super) fn node_value(&self, node: NodeId) -> Ref<'_, Buffer<D>> {
+        Ref::map(self.nodes.borrow(), |nodes| &nodes[node.0].value)
+    }
+
+    /// A constant made in this pass: no gradient flows into it.
+    pub fn constant<S: Shape>(&self, value: Buffer<D>, shape: S) -> Var<S> {
+        self.push(Node { value, op: None, pooled: true }, shape)
+    }
+
+    /// Data from outside: no gradient flows into it, and the buffer stays its owner's.
+    pub fn input<S: Shape>(&self, value: &Buffer<D>, shape: S) -> Var<S> {
+        self.push(Node { value: value.clone(), op: None, pooled: false }, shape)
+    }
+
+    /// Records the output of an operation.
+    pub(super) fn record<S: Shape>(&self, value: Buffer<D>, shape: S, op: impl Op<D> + 'static) -> Var<S> {
+        let op: Option<Box<dyn Op<D>>> = if self.mode == Mode::Eval { None } else { Some(Box::new(op)) };
+        self.push(Node { value, op, pooled: true }, shape)
+    }
+
+    fn push<S: Shape>(&self, node: Node<D>, shape: S) -> Var<S> {
+        debug_assert_eq!(node.value.shape().0, shape.num_elements());
+        let mut nodes = self.nodes.borrow_mut();
+        nodes.push(node);
+        Var { node: NodeId(nodes.len() - 1), shape }
+    }
+
+    /// The number of the next random operation: the same in every pass of the same model.
+    pub(super) fn next_operation(&self) -> usize {
+        self.operations.replace(self.operations.get() + 1)
+    }
+
+    /// Notes a normalisation's batch statistics.
+    pub(super) fn note_statistics<S: Shape>(&self, mean: ParamId, variance: ParamId, batch: usize, statistics: Var<S>) {
+        self.moved.borrow_mut().push(Moved { mean, variance, batch, statistics: statistics.node });
+    }
+
+    /// The gradient of `Σ weight·loss` for these scalars; `gradients` must be clear.
+    pub fn backward(&self, seeds: &[(Var<()>, f32)], gradients: &mut Gradients<D>) {
+        let seed = |&(loss, weight): &(Var<()>, f32)| {
+            let mut seed = self.workspace.take(1);
+            self.device().write(&mut seed, &[weight]);
+            (loss.node, seed)
+        };
+        self.pull_back(seeds.iter().map(seed).collect(), gradients);
+    }
+
+    /// Pulls cotangents of any values back to the parameters.
+    pub(super) fn pull_back(&self, seeds: Vec<(NodeId, Buffer<D>)>, gradients: &mut Gradients<D>) {
+        let nodes = self.nodes.borrow();
+        let mut pull = Pull {
+            tape: self,
+            nodes: &nodes,
+            cotangents: (0..nodes.len()).map(|_| None).collect(),
+            gradients,
+        };
+        for (node, cotangent) in seeds {
+            pull.deposit(node, cotangent);
+        }
+        for index in (0..nodes.len()).rev() {
+            let Some(cotangent) = pull.cotangents[index].take() else { continue };
+            match &nodes[index].op {
+                Some(op) => op.pull(&mut pull, &nodes[index].value, cotangent),
+                None => self.workspace.give(cotangent),
+            }
+        }
+    }
+
+    /// The parameters that a scalar depends on, by the structure of the tape alone.
+    pub fn reach(&self, loss: Var<()>) -> Vec<ParamId> {
+        let nodes = self.nodes.borrow();
+        let mut reached = vec![false; nodes.len()];
+        reached[loss.node.0] = true;
+        let mut params = Vec::new();
+        for index in (0..nodes.len()).rev() {
+            if let (true, Some(op)) = (reached[index], &nodes[index].op) {
+                let (from, read) = op.inputs();
+                from.iter().for_each(|node| reached[node.0] = true);
+                params.extend(read);
+            }
+        }
+        params.sort_unstable();
+        params.dedup();
+        params
+    }
+
+    /// Ends the pass; what remains is to move the running statistics, once a step.
+    pub fn finish(self) -> Statistics<D> {
+        let moved = self.moved.take();
+        let mut nodes = self.nodes.borrow_mut();
+        let taken = moved
+            .into_iter()
+            .map(|m| {
+                let statistics = std::mem::replace(&mut nodes[m.statistics.0].value, self.device().zeros(0));
+                (m.mean, m.variance, m.batch, statistics)
+            })
+            .collect();
+        Statistics(taken)
+    }
+}
+
+impl<D: Kernels> Drop for Tape<'_, D> {
+    fn drop(&mut self) {
+        for node in self.nodes.get_mut().drain(..).filter(|node| node.pooled) {
+            self.workspace.give(node.value);
+        }
+    }
+}
+
+/// The batch statistics of a finished pass: (running mean, running variance, rows, batch mean and variance).
+pub struct Statistics<D: Kernels>(Vec<(ParamId, ParamId, usize, Buffer<D>)>);
+
+impl<D: Kernels> Statistics<D> {
+    /// Moves the running statistics towards the batch's.
+    pub fn apply(self, params: &mut Params<D>, workspace: &Workspace<D>) {
+        for (mean, variance, batch, statistics) in self.0 {
+            let device = workspace.device();
+            let (mean, variance) = params.pair_mut(mean, variance);
+            device.move_statistics(batch, &statistics, &mut mean.value, &mut variance.value);
+            workspace.give(statistics);
+        }
+    }
+
+    /// Gives the buffers back without moving anything.
+    pub fn discard(self, workspace: &Workspace<D>) {
+        self.0.into_iter().for_each(|(.., statistics)| workspace.give(statistics));
+    }
+}
+
+/// What an operation may use while it pulls a cotangent back.
+pub struct Pull<'t, D: Kernels> {
+    tape: &'t Tape<'t, D>,
+    nodes: &'t [Node<D>],
+    cotangents: Vec<Option<Buffer<D>>>,
+    gradients: &'t mut Gradients<D>,
+}
+
+/// A gradient taken out to be written: put it back when done.
+pub struct Slot<D: Kernels> {
+    buffer: Buffer<D>,
+    accumulate: bool,
+}
+
+impl<D: Kernels> Slot<D> {
+    /// As an output of a kernel.
+    pub fn sink(&mut self) -> Sink<'_, D> {
+        Sink { buffer: &mut self.buffer, accumulate: self.accumulate }
+    }
+}
+
+impl<'t, D: Kernels> Pull<'t, D> {
+    /// The device.
+    pub fn device(&self) -> &'t D {
+        self.tape.device()
+    }
+
+    /// The pool.
+    pub fn workspace(&self) -> &'t Workspace<D> {
+        self.tape.workspace
+    }
+
+    /// A value of the forward pass.
+    pub fn value(&self, node: NodeId) -> &'t Buffer<D> {
+        &self.nodes[node.0].value
+    }
+
+    /// A parameter's value.
+    pub fn param(&self, id: ParamId) -> &'t Buffer<D> {
+        &self.tape.params[id].value
+    }
+
+    /// Whether a cotangent of this value is of any use: constants take none.
+    pub fn wants(&self, node: NodeId) -> bool {
+        self.nodes[node.0].op.is_some()
+    }
+
+    /// Takes out the cotangent of a value, to be written or added to.
+    pub fn cotangent(&mut self, node: NodeId) -> Slot<D> {
+        match self.cotangents[node.0].take() {
+            Some(buffer) => Slot { buffer, accumulate: true },
+            None => {
+                let len = self.nodes[node.0].value.shape().0;
+                Slot { buffer: self.tape.workspace.take(len), accumulate: false }
+            }
+        }
+    }
+
+    /// Puts the cotangent of a value back.
+    pub fn put_cotangent(&mut self, node: NodeId, slot: Slot<D>) {
+        self.cotangents[node.0] = Some(slot.buffer);
+    }
+
+    /// Hands over a whole cotangent of a value, adding it if there is one already.
+    pub fn deposit(&mut self, node: NodeId, buffer: Buffer<D>) {
+        match &mut self.cotangents[node.0] {
+            Some(sum) => {
+                self.tape.device().add(&buffer, sum);
+                self.tape.workspace.give(buffer);
+            }
+            empty => *empty = Some(buffer),
+        }
+    }
+
+    /// Takes out the gradient of a parameter (of `len` values: a table's gradient is as long as the batch is varied).
+    pub fn gradient(&mut self, id: ParamId, len: usize) -> Slot<D> {
+        match self.gradients.take(id) {
+            Some(buffer) => Slot { buffer, accumulate: true },
+            None => Slot { buffer: self.tape.workspace.take(len), accumulate: false },
+        }
+    }
+
+    /// Puts the gradient of a parameter back.
+    pub fn put_gradient(&mut self, id: ParamId, slot: Slot<D>) {
+        self.gradients.put(id, slot.buffer);
+    }
+
+    /// Hands over a whole gradient of a parameter, adding it if there is one already.
+    pub fn deposit_gradient(&mut self, id: ParamId, buffer: Buffer<D>) {
+        match self.gradients.take(id) {
+            Some(mut sum) => {
+                self.tape.device().add(&buffer, &mut sum);
+                self.tape.workspace.give(buffer);
+                self.gradients.put(id, sum);
+            }
+            None => self.gradients.put(id, buffer),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What can go wrong while stages run, and that nothing is lost by it.
+
+use std::fs::{self, File};
+
+use crate::project::{ENDLESS, Project};
+
+/// Flips a bit in the middle of a file and, if wanted, puts its time of modification back.
+fn flip(path: &std::path::Path, keep_time: bool) {
+    let time = fs::metadata(path).unwrap().modified().unwrap();
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+    let time = if keep_time { time } else { time + std::time::Duration::from_secs(1) };
+    File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+#[test]
+fn a_flipped_bit_is_mended() {
+    let project = Project::new();
+    let metrics = project.run(&[]).json()["metrics"].clone();
+    flip(&project.largest_file("preprocess"), false);
+    let plan = project.call(&["plan", "pipelines/small.ron"]).expect(0);
+    assert!(plan.out.contains("artifact damaged"), "{plan:?}");
+    let mended = project.run(&[]);
+    assert_eq!(mended.ran(), ["preprocess"]);
+    assert!(mended.err.contains("warning: preprocess: its artifact is damaged"), "{mended:?}");
+
+    // Not to be seen from outside: found by the next stage that reads it.
+    flip(&project.largest_file("preprocess"), true);
+    let mended = project.run(&["--set", "train.seed=2"]);
+    assert_eq!(mended.ran(), ["preprocess", "train", "evaluate"]);
+
+    // Or by `cache verify`.
+    flip(&project.largest_file("model"), true);
+    let verified = project.call(&["cache", "verify"]).expect(1);
+    assert!(verified.out.contains("set aside, the next run makes it again"), "{verified:?}");
+    let again = project.run(&[]);
+    assert_eq!(again.ran(), ["model"]);
+    assert_eq!(again.json()["metrics"], metrics);
+}
+
+#[test]
+fn a_store_of_a_later_version_is_left_alone() {
+    let project = Project::new();
+    project.run(&["--until", "download"]);
+    fs::write(project.path(".mtorec/version"), "99\n").unwrap();
+    let refused = project.call(&["run", "pipelines/small.ron"]).expect(2);
+    assert!(refused.err.contains("format `99`, newer than this mtorec reads"), "{refused:?}");
+    assert!(refused.err.contains("hint: update mtorec"), "{refused:?}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_named() {
+    let project = Project::new();
+    fs::write(project.path(".mtorec"), "a file where the store should be").unwrap();
+    let failed = project.call(&["run", "pipelines/small.ron"]).expect(1);
+    assert!(failed.err.contains(".mtorec"), "{failed:?}");
+}
+
+#[cfg(unix)]
+mod signals {
+    use super::*;
+
+    #[test]
+    fn ctrl_c_stops_training_and_the_next_run_goes_on() {
+        let project = Project::new();
+        let arguments = [&["run", "pipelines/small.ron", "--json"], &ENDLESS[..]].concat();
+        let mut running = project.start(&arguments);
+        running.wait_for("train: runs");
+        project.wait_for_checkpoint();
+        running.signal("INT");
+        let stopped = running.end().expect(130);
+        assert!(stopped.err.contains("the next run goes on from them"), "{stopped:?}");
+        assert_eq!(stopped.json()["ending"], "interrupted");
+        assert_eq!(stopped.results()[3..], ["train=interrupted", "evaluate=not-started"]);
+        assert_eq!(fs::read_dir(project.path(".mtorec/tmp")).unwrap().count(), 0);
+        let plan = project.call(&[&["plan", "pipelines/small.ron"], &ENDLESS[..]].concat()).expect(0);
+        assert!(plan.out.contains("goes on from a checkpoint"), "{plan:?}");
+    }
+
+    #[test]
+    fn a_killed_run_leaves_no_lock_and_the_next_comes_to_the_same() {
+        let longer = ["--set", "train.epochs=200", "--set", "train.patience=200"];
+        let (killed, whole) = (Project::new(), Project::new());
+        let expected = whole.run(&longer);
+        let mut running = killed.start(&[&["run", "pipelines/small.ron"], &longer[..]].concat());
+        running.wait_for("train: runs");
+        killed.wait_for_checkpoint();
+        running.signal("KILL");
+        running.end();
+        let resumed = killed.run(&longer);
+        assert_eq!(resumed.json()["metrics"], expected.json()["metrics"]);
+        let content = |json: serde_json::Value| json["stages"][3]["content"].clone();
+        assert_eq!(content(resumed.json()), content(expected.json()));
+        assert_eq!(fs::read_dir(killed.path(".mtorec/tmp")).unwrap().count(), 0, "leftovers are cleared");
+    }
+
+    #[test]
+    fn a_second_process_waits_and_says_for_whom() {
+        let project = Project::new();
+        let arguments = [&["run", "pipelines/small.ron"], &ENDLESS[..]].concat();
+        let mut first = project.start(&arguments);
+        first.wait_for("train: runs");
+        let mut second = project.start(&arguments);
+        second.wait_for("train: waits for process");
+        second.signal("INT");
+        let second = second.end().expect(130);
+        assert!(second.err.contains("which makes it as `small/train`"), "{second:?}");
+        first.signal("INT");
+        first.end().expect(130);
+    }
+
+    #[test]
+    fn two_processes_make_everything_once() {
+        let project = Project::new();
+        let longer = ["run", "pipelines/small.ron", "--json", "--set", "train.epochs=60", "--set", "train.patience=60"];
+        let (first, second) = (project.start(&longer), project.start(&longer));
+        let (first, second) = (first.end().expect(0), second.end().expect(0));
+        let mut ran = [first.ran(), second.ran()].concat();
+        ran.sort();
+        assert_eq!(ran, ["download", "evaluate", "model", "preprocess", "train"]);
+        assert_eq!(first.json()["metrics"], second.json()["metrics"]);
+    }
+}

@@ -1,0 +1,101 @@
+//! `check`, `graph`, `metrics`, `list` and `cache`: looking without running.
+
+use std::fs;
+use std::process::Stdio;
+
+use crate::project::Project;
+
+#[test]
+fn check_names_good_and_bad_pipelines() {
+    let project = Project::new();
+    let good = project.call(&["check", "pipelines/small.ron"]).expect(0);
+    assert_eq!(good.out, "pipelines/small.ron: ok, 5 stages\n");
+    fs::write(project.path("pipelines/bad.ron"), "Pipeline(name: \"bad\", stages: {").unwrap();
+    let both = project.call(&["check", "pipelines/bad.ron", "pipelines/small.ron"]).expect(2);
+    assert_eq!(both.out, good.out);
+    assert!(both.err.contains("bad.ron"), "{both:?}");
+    let json = project.call(&["check", "--json", "pipelines/bad.ron", "pipelines/small.ron"]).expect(2);
+    assert_eq!(json.json()[0]["ok"], false);
+    assert_eq!(json.json()[1]["ok"], true);
+    assert_ne!(json.json()[0]["problems"], serde_json::json!([]));
+}
+
+#[test]
+fn graph_shows_states() {
+    let project = Project::new();
+    project.run(&["--until", "model"]);
+    let graph = project.call(&["graph", "pipelines/small.ron"]).expect(0);
+    insta::assert_snapshot!(graph.out, @r"
+    small
+      ✓ download    Download    up to date
+      ✓ preprocess  Preprocess  up to date  ← download
+      ✓ model       BuildModel  up to date  ← preprocess
+      ● train       Train       will run    ← preprocess, model
+      ● evaluate    Evaluate    will run    ← preprocess, train
+    ");
+    let dot = project.call(&["graph", "pipelines/small.ron", "--format", "dot"]).expect(0);
+    assert!(dot.out.contains("\"train\" -> \"evaluate\";"), "{dot:?}");
+    let mermaid = project.call(&["graph", "pipelines/small.ron", "--format", "mermaid"]).expect(0);
+    assert!(mermaid.out.starts_with("flowchart LR\n") && mermaid.out.contains("s3 --> s4"), "{mermaid:?}");
+}
+
+#[test]
+fn metrics_are_those_of_the_last_run() {
+    let project = Project::new();
+    let none = project.call(&["metrics", "pipelines/small.ron"]).expect(2);
+    assert!(none.err.contains("has no metrics yet") && none.err.contains("hint"), "{none:?}");
+    let run = project.run(&["--set", "train.seed=3"]);
+    let metrics = project.call(&["metrics", "pipelines/small.ron", "--json"]).expect(0);
+    assert_eq!(metrics.json()["metrics"], run.json()["metrics"]);
+    assert_eq!(metrics.json()["simulated"], true);
+    let table = project.call(&["metrics", "pipelines/small.ron"]).expect(0);
+    assert!(table.out.starts_with("SIMULATED DATA") && table.out.contains("best attainable"), "{table:?}");
+
+    fs::remove_dir_all(project.path(".mtorec/artifacts")).unwrap();
+    let lost = project.call(&["metrics", "pipelines/small.ron"]).expect(1);
+    assert!(lost.err.contains("its artifact is gone"), "{lost:?}");
+}
+
+#[test]
+fn list_knows_every_room() {
+    let project = Project::new();
+    for (what, name) in [
+        ("models", "Mmoe"),
+        ("balancers", "Famo"),
+        ("optimizers", "Adam"),
+        ("datasets", "AliExpress"),
+        ("metrics", "LogLoss"),
+        ("sizes", "Paper"),
+        ("stages", "Preprocess"),
+    ] {
+        let text = project.call(&["list", what]).expect(0).out;
+        assert!(text.lines().any(|line| line.starts_with(name)), "{what}: {text}");
+        let json = project.call(&["list", what, "--json"]).expect(0).json();
+        assert!(json.as_array().unwrap().iter().any(|entry| entry["name"] == name), "{what}: {json}");
+    }
+    project.call(&["list", "nothing"]).expect(2);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let project = Project::new();
+    let mut child = project.command(&["list", "stages"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn cache_lists_and_verifies() {
+    let project = Project::new();
+    let none = project.call(&["cache", "ls"]).expect(2);
+    assert!(none.err.contains("there is no store"), "{none:?}");
+    project.run(&[]);
+    let list = project.call(&["cache", "ls"]).expect(0);
+    assert!(list.out.contains("small/train") && list.out.contains("5 artifacts, "), "{list:?}");
+    let json = project.call(&["cache", "ls", "--json"]).expect(0).json();
+    assert_eq!(json.as_array().unwrap().len(), 5);
+    let verified = project.call(&["cache", "verify"]).expect(0);
+    assert!(verified.out.starts_with("5 artifacts intact"), "{verified:?}");
+}

@@ -1,0 +1,7 @@
+//! The program driven as its users drive it: exit codes, standard output, standard error, what lies on the disk.
+
+mod faults;
+mod golden;
+mod looking;
+mod project;
+mod running;

@@ -1,0 +1,109 @@
+//! `run` and `plan`: what runs, what stays, and why.
+
+use crate::project::Project;
+
+const ALL: [&str; 5] = ["download", "preprocess", "model", "train", "evaluate"];
+
+#[test]
+fn a_second_run_does_nothing_and_says_so() {
+    let project = Project::new();
+    let first = project.run(&[]);
+    assert_eq!(first.ran(), ALL);
+    assert_eq!(first.json()["ending"], "done");
+    assert_eq!(first.json()["simulated"], true);
+    assert_eq!(first.json()["metrics"][0]["stage"], "evaluate");
+    assert_eq!(first.json()["metrics"][0]["simulated"], true);
+    let second = project.call(&["run", "pipelines/small.ron"]).expect(0);
+    assert!(second.out.starts_with("small: every stage is up to date\n"), "{second:?}");
+    assert!(second.out.contains("SIMULATED DATA"), "{second:?}");
+    assert_eq!(second.err, "", "nothing to say about nothing done");
+}
+
+#[test]
+fn a_seed_of_training_runs_training_and_evaluation_only() {
+    let project = Project::new();
+    project.run(&[]);
+    let plan = project.call(&["plan", "pipelines/small.ron", "--set", "train.seed=2"]).expect(0);
+    assert!(plan.out.contains("will run: seed: 1 → 2"), "{plan:?}");
+    assert!(plan.out.contains("will run if `train` changes"), "{plan:?}");
+    assert_eq!(project.run(&["--set", "train.seed=2"]).ran(), ["train", "evaluate"]);
+    assert!(project.run(&[]).ran().is_empty(), "the first seed's artifacts are still there");
+}
+
+#[test]
+fn comments_order_and_names_run_nothing() {
+    let project = Project::new();
+    project.run(&[]);
+    project.edit("// a pipeline small enough for a test", "/* said in other words */");
+    project.edit("        \"download\": Download(dataset: Simulated(rows: 2000, seed: 7)),\n", "");
+    project.edit(
+        "    },\n    golden",
+        "        \"log\":\n  Download( dataset: Simulated(seed: 7, rows: 2000) ),\n    },\n    golden",
+    );
+    project.edit("from: \"download\"", "from: \"log\"");
+    let again = project.run(&[]);
+    assert!(again.ran().is_empty(), "{again:?}");
+    assert_eq!(again.results()[0], "log=up-to-date");
+}
+
+#[test]
+fn plan_changes_nothing_on_the_disk() {
+    let project = Project::new();
+    let plan = project.call(&["plan", "pipelines/small.ron", "--json"]).expect(0).json();
+    let verdicts: Vec<&str> =
+        plan["stages"].as_array().unwrap().iter().map(|stage| stage["verdict"].as_str().unwrap()).collect();
+    assert_eq!(verdicts, ["run"; 5]);
+    assert_eq!(plan["stages"][0]["reasons"], serde_json::json!(["never run"]));
+    assert!(!project.path(".mtorec").exists());
+}
+
+#[test]
+fn force_and_until_choose_stages() {
+    let project = Project::new();
+    assert_eq!(project.run(&["--until", "model"]).ran(), ALL[..3]);
+    assert_eq!(project.run(&[]).ran(), ALL[3..]);
+    assert_eq!(project.run(&["--force", "preprocess"]).ran(), ["preprocess"], "equal bytes stop there");
+    let wrong = project.call(&["run", "pipelines/small.ron", "--until", "trian"]).expect(2);
+    assert!(wrong.err.contains("has no stage `trian`") && wrong.err.contains("did you mean `train`?"), "{wrong:?}");
+    let wrong = project.call(&["plan", "pipelines/small.ron", "--force", "x"]).expect(2);
+    assert!(wrong.err.contains("its stages are download, preprocess, model, train, evaluate"), "{wrong:?}");
+}
+
+#[test]
+fn jobs_make_no_difference() {
+    let (one, four) = (Project::new(), Project::new());
+    let (one, four) = (one.run(&["--jobs", "1"]), four.run(&["--jobs", "4"]));
+    assert_eq!(one.json()["metrics"], four.json()["metrics"]);
+    let contents = |json: serde_json::Value| -> Vec<serde_json::Value> {
+        json["stages"].as_array().unwrap().iter().map(|stage| stage["content"].clone()).collect()
+    };
+    assert_eq!(contents(one.json()), contents(four.json()));
+}
+
+#[test]
+fn root_names_another_folder_for_everything() {
+    let project = Project::new();
+    std::fs::create_dir(project.path("elsewhere")).unwrap();
+    project.run(&["--root", "elsewhere"]);
+    assert!(project.path("elsewhere/.mtorec").is_dir() && !project.path(".mtorec").exists());
+    let wrong = project.call(&["run", "pipelines/small.ron", "--root", "nowhere"]).expect(2);
+    assert!(wrong.err.contains("`nowhere` is no folder"), "{wrong:?}");
+}
+
+#[test]
+fn wrong_calls_end_with_2() {
+    let project = Project::new();
+    for arguments in [
+        &["run", "pipelines/none.ron"][..],
+        &["run", "pipelines/small.ron", "--set", "train.sed=2"],
+        &["run", "pipelines/small.ron", "--device", "cuda"],
+        &["run", "pipelines/small.ron", "--device", "tpu"],
+        &["run", "pipelines/small.ron", "--jobs", "0"],
+        &["run"],
+        &["rum"],
+    ] {
+        let wrong = project.call(arguments).expect(2);
+        assert!(wrong.out.is_empty() && !wrong.err.is_empty(), "{arguments:?}: {wrong:?}");
+    }
+    assert!(!project.path(".mtorec").exists(), "nothing is written for a wrong call");
+}
