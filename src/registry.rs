@@ -25,8 +25,7 @@ pub struct Entry {
 /// Writes any part of the language as one line of canonical RON: every default spelt out, no
 /// extra parentheses round the hyper-parameters of a variant.
 pub fn to_ron<T: serde::Serialize>(value: &T) -> String {
-    let options =
-        ron::Options::default().with_default_extension(ron::extensions::Extensions::UNWRAP_VARIANT_NEWTYPES);
+    let options = ron::Options::default().with_default_extension(ron::extensions::Extensions::UNWRAP_VARIANT_NEWTYPES);
     options.to_string(value).expect("the language's own types always serialise")
 }
 

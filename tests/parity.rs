@@ -5,9 +5,9 @@
 use std::collections::HashMap;
 
 use mtorec::data::{Field, RawBatch, Schema};
-use mtorec::model::{load_tensors, Arch, Mmoe, Network, SharedBottom, Sizes};
+use mtorec::model::{Arch, Mmoe, Network, SharedBottom, Sizes, load_tensors};
 use mtorec::optim::{Adam, AdamState};
-use mtorec::tensor::{Cpu, Gradients, Key, Kind, Mode, ParamId, Tape, Workspace};
+use mtorec::tensor::{Cpu, Gradients, Key, Kind, Mode, Owner, ParamId, Tape, Workspace};
 use safetensors::SafeTensors;
 
 struct Fixture {
@@ -76,7 +76,9 @@ impl Fixture {
             rows,
             categorical: self.integers("batch/categorical").into_iter().map(|id| id as u32).collect(),
             numerical: self.floats("batch/numerical"),
-            labels: (0..tasks).flat_map(|k| labels.iter().skip(k).step_by(tasks).copied().collect::<Vec<_>>()).collect(),
+            labels: (0..tasks)
+                .flat_map(|k| labels.iter().skip(k).step_by(tasks).copied().collect::<Vec<_>>())
+                .collect(),
         }
     }
 }
@@ -199,4 +201,37 @@ fn shared_bottom() {
 #[test]
 fn mmoe() {
     parity("mmoe", Mmoe { experts: 4, dropout: 0.0 }.into());
+}
+
+#[test]
+fn a_checkpoint_of_other_sizes_is_refused_with_the_names_of_the_tensors() {
+    let fixture = Fixture::read("mmoe");
+    let schema = fixture.schema();
+    let device = Cpu::default();
+    let sizes = Sizes::Custom { embed: 4, bottom: (8, 6), tower: (5, 2) };
+    let arch = Mmoe { experts: 3, dropout: 0.0 }.into();
+    let mut network = Network::build(&arch, &sizes, &schema, 1, &device).unwrap();
+    let before: Vec<Vec<f32>> = network.params.iter().map(|(_, param)| param.value.as_vec()).collect();
+    let refused = load_tensors(&mut network, &fixture.tensors(), "init/").unwrap_err().to_string();
+    assert!(refused.contains("`gate.0.0.weight` is F32 [4, 16], expected F32 [3, 16]"), "{refused}");
+    assert!(refused.contains("more"), "{refused}");
+    let after: Vec<Vec<f32>> = network.params.iter().map(|(_, param)| param.value.as_vec()).collect();
+    assert_eq!(before, after, "a checkpoint that does not fit changes nothing");
+}
+
+#[test]
+fn parameter_counts_are_the_published_ones() {
+    let fixture = Fixture::read("mmoe");
+    let sizes = Sizes::Custom { embed: 4, bottom: (512, 256), tower: (128, 64) };
+    let device = Cpu::default();
+    let models: [(Arch, usize, usize); 2] =
+        [(SharedBottom::default().into(), 224_850, 141_648), (Mmoe::default().into(), 1_216_098, 1_132_624)];
+    for (arch, total, shared) in models {
+        let network = Network::build(&arch, &sizes, &fixture.schema(), 1, &device).unwrap();
+        assert_eq!(network.params.count(), total, "{}", arch.name());
+        let trained = network.params.iter().filter(|(_, param)| param.kind != Kind::Statistic);
+        let of_tasks = trained.filter(|(_, param)| param.owner == Owner::Shared);
+        let count: usize = of_tasks.map(|(_, param)| param.value.as_vec().len()).sum();
+        assert_eq!(count, shared, "shared parameters of {}", arch.name());
+    }
 }

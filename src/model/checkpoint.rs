@@ -79,8 +79,8 @@ pub fn write_checkpoint<D: Kernels>(network: &Network<D>, path: &Path) -> Result
 /// When the file cannot be read, is no safetensors file, or does not fit; the network is unchanged then.
 pub fn read_checkpoint<D: Kernels>(network: &mut Network<D>, path: &Path) -> Result<(), CheckpointError> {
     let bytes = std::fs::read(path).map_err(|source| CheckpointError::Io { path: path.to_owned(), source })?;
-    let tensors = SafeTensors::deserialize(&bytes)
-        .map_err(|source| CheckpointError::Format { path: path.to_owned(), source })?;
+    let tensors =
+        SafeTensors::deserialize(&bytes).map_err(|source| CheckpointError::Format { path: path.to_owned(), source })?;
     load_tensors(network, &tensors, "")
 }
 

@@ -11,7 +11,7 @@ mod shared_bottom;
 mod sizes;
 
 pub use architecture::{Architecture, Model};
-pub use checkpoint::{load_tensors, read_checkpoint, write_checkpoint, CheckpointError, ModelCard};
+pub use checkpoint::{CheckpointError, ModelCard, load_tensors, read_checkpoint, write_checkpoint};
 pub use mmoe::Mmoe;
 pub use network::Network;
 pub use shared_bottom::SharedBottom;

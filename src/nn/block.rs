@@ -3,7 +3,7 @@
 use dfdx::shapes::Dim;
 
 use super::Builder;
-use crate::tensor::op::{bank_linear, norm_relu_dropout, Norm};
+use crate::tensor::op::{Norm, bank_linear, norm_relu_dropout};
 use crate::tensor::{Kernels, Kind, ParamId, Tape, Var};
 
 use super::Init;
@@ -71,12 +71,8 @@ pub(super) fn norm<D: Kernels>(
         dropout,
     };
     for e in 0..groups {
-        let parts = [
-            ("weight", norm.gain),
-            ("bias", norm.shift),
-            ("running_mean", norm.mean),
-            ("running_var", norm.variance),
-        ];
+        let parts =
+            [("weight", norm.gain), ("bias", norm.shift), ("running_mean", norm.mean), ("running_var", norm.variance)];
         for (part, param) in parts {
             b.torch(format!("{}.{part}", name(e)), vec![cols], param, e * cols, vec![1]);
         }

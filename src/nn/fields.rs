@@ -7,7 +7,7 @@ use dfdx::shapes::Dim;
 use super::block::{norm, sequential_index};
 use super::{Batch, Builder, Init};
 use crate::data::Schema;
-use crate::tensor::op::{embed, fields_linear, norm_relu_dropout, FieldMaps, Norm, NumericToken};
+use crate::tensor::op::{FieldMaps, Norm, NumericToken, embed, fields_linear, norm_relu_dropout};
 use crate::tensor::{Kernels, Kind, Tape, Var};
 
 /// Embedding table of V×D for all fields and a `Linear(P → D)` for the numerical columns.

@@ -4,7 +4,7 @@ use dfdx::shapes::Dim;
 
 use super::fields::field_maps;
 use super::{Builder, Embedded, Fields};
-use crate::tensor::op::{softmax, FieldMaps};
+use crate::tensor::op::{FieldMaps, softmax};
 use crate::tensor::{Kernels, Tape, Var};
 
 /// `softmax(W·e + b)` over a number of experts known at run time.

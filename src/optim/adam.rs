@@ -63,7 +63,8 @@ impl<D: Kernels> AdamState<D> {
         let device = params.device().clone();
         let param = &mut params[id];
         let len = param.value.shape().0;
-        let slot = self.slots[id.0].get_or_insert_with(|| AdamSlot { m: device.zeros(len), v: device.zeros(len), steps: 0 });
+        let slot =
+            self.slots[id.0].get_or_insert_with(|| AdamSlot { m: device.zeros(len), v: device.zeros(len), steps: 0 });
         slot.steps += 1;
         let step = self.hyper.at(slot.steps);
         let moments = (&mut slot.m, &mut slot.v);

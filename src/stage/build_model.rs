@@ -2,7 +2,7 @@
 
 use super::{Context, Device, Execute, Inputs, Outcome, StageError};
 use crate::data::{EncodedDataset, Schema};
-use crate::model::{read_checkpoint, write_checkpoint, ModelCard, Network};
+use crate::model::{ModelCard, Network, read_checkpoint, write_checkpoint};
 use crate::spec::BuildModel;
 use crate::store::{Artifact, Draft};
 use crate::tensor::{Cpu, Kernels, Kind, Owner};
@@ -47,7 +47,8 @@ fn build_network<D: Kernels>(card: &ModelCard, seed: u64, device: &D) -> Result<
 
 /// Writes a model's files into an artifact.
 pub(super) fn write_model<D: Kernels>(card: &ModelCard, network: &Network<D>, out: &Draft) -> Result<(), StageError> {
-    let json = serde_json::to_vec_pretty(card).map_err(|e| StageError::failed(format!("cannot describe the model: {e}")))?;
+    let json =
+        serde_json::to_vec_pretty(card).map_err(|e| StageError::failed(format!("cannot describe the model: {e}")))?;
     out.write(CARD, &json)?;
     Ok(write_checkpoint(network, &out.path(TENSORS))?)
 }
@@ -67,7 +68,8 @@ pub(super) fn read_model<D: Kernels>(
         .map_err(|e| StageError::failed(format!("the model's description is not sound: {e}")))?;
     if let Some(difference) = card.schema.difference(schema) {
         let message = format!("the model was made for another schema than the data's: {difference}");
-        return Err(StageError::failed(message).hint("let `model` and `data` of this stage go back to the same Preprocess stage"));
+        return Err(StageError::failed(message)
+            .hint("let `model` and `data` of this stage go back to the same Preprocess stage"));
     }
     let mut network = build_network(&card, 0, device)?;
     read_checkpoint(&mut network, &artifact.file(TENSORS)?)?;

@@ -86,7 +86,7 @@ fn simulate(simulated: &Simulated, cx: &Context, out: &Draft) -> Result<String, 
     out.write(EncodedDataset::SCHEMA, log.schema.to_json().as_bytes())?;
     log.train.write(&out.path(EncodedDataset::TRAIN), None, &mut watch)?;
     log.test.write(&out.path(EncodedDataset::TEST), None, &mut watch)?;
-    Ok(format!("simulated: {} train, {} test rows", log.train.len(), log.test.len()))
+    Ok(format!("{} train, {} test rows", log.train.len(), log.test.len()))
 }
 
 /// `data/census/census-income.test.gz (3.3 MB)`.

@@ -2,7 +2,7 @@
 
 use super::build_model::read_model;
 use super::{Context, Device, Execute, Inputs, Outcome, StageError};
-use crate::data::{batches, EncodedDataset, RawBatch, Rows, Schema};
+use crate::data::{EncodedDataset, RawBatch, Rows, Schema, batches};
 use crate::metric::{Evaluation, Scored};
 use crate::model::Network;
 use crate::spec::{Evaluate, On};
@@ -47,7 +47,7 @@ fn evaluate<D: Kernels>(
     })?;
     let scored = scored(&data.schema, rows, &logits);
     let simulated = rows.probability().is_some();
-    let evaluation = Evaluation::of(&format!("{:?}", stage.on), simulated, &scored, &stage.metrics);
+    let evaluation = Evaluation::of(format!("{:?}", stage.on), simulated, &scored, &stage.metrics);
     let json = serde_json::to_vec_pretty(&evaluation)
         .map_err(|e| StageError::failed(format!("cannot write the metrics: {e}")))?;
     out.write(METRICS, &json)?;

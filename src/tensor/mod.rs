@@ -19,7 +19,7 @@ pub use buffer::{Buffer, CpuSlice};
 pub use index::{FieldIds, FieldLayout};
 pub use kernels::{AdamStep, Kernels, Matrix, NormInputs, Product};
 pub use params::{Gradients, Kind, Owner, Param, ParamId, Params};
-pub use random::{element_hash, Key};
+pub use random::{Key, element_hash};
 pub use tape::{Mode, NodeId, Op, Pull, Tape, Var};
 pub use workspace::Workspace;
 

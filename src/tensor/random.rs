@@ -48,13 +48,14 @@ mod tests {
     #[test]
     fn masks_have_the_right_share_and_differ_between_steps_and_operations() {
         let share = 0.2;
-        let dropped = |key: Key| -> Vec<bool> {
-            (0..100_000).map(|i| element_hash(key, i) < drop_threshold(share)).collect()
-        };
+        let dropped =
+            |key: Key| -> Vec<bool> { (0..100_000).map(|i| element_hash(key, i) < drop_threshold(share)).collect() };
         let a = dropped(Key::of_step(1, 0).of_operation(3));
         let count = a.iter().filter(|&&d| d).count() as f64;
         assert!((count / 1e5 - 0.2).abs() < 0.005, "{count}");
-        for other in [Key::of_step(1, 1).of_operation(3), Key::of_step(1, 0).of_operation(4), Key::of_step(2, 0).of_operation(3)] {
+        for other in
+            [Key::of_step(1, 1).of_operation(3), Key::of_step(1, 0).of_operation(4), Key::of_step(2, 0).of_operation(3)]
+        {
             let both = a.iter().zip(dropped(other)).filter(|(a, b)| **a && *b).count() as f64;
             assert!((both / 1e5 - 0.04).abs() < 0.005, "masks of different keys are independent: {both}");
         }

@@ -186,12 +186,8 @@ impl<'a, D: Kernels> Tape<'a, D> {
     /// Pulls cotangents of any values back to the parameters.
     pub(super) fn pull_back(&self, seeds: Vec<(NodeId, Buffer<D>)>, gradients: &mut Gradients<D>) {
         let nodes = self.nodes.borrow();
-        let mut pull = Pull {
-            tape: self,
-            nodes: &nodes,
-            cotangents: (0..nodes.len()).map(|_| None).collect(),
-            gradients,
-        };
+        let mut pull =
+            Pull { tape: self, nodes: &nodes, cotangents: (0..nodes.len()).map(|_| None).collect(), gradients };
         for (node, cotangent) in seeds {
             pull.deposit(node, cotangent);
         }

@@ -123,3 +123,17 @@ mod signals {
         assert_eq!(first.json()["metrics"], second.json()["metrics"]);
     }
 }
+
+#[test]
+fn a_model_of_another_schema_is_refused() {
+    let project = Project::new();
+    project.edit(
+        r#""model": BuildModel"#,
+        r#""elsewhere": Download(dataset: Simulated(country: US, rows: 2000, seed: 7)),
+        "other": Preprocess(from: "elsewhere"),
+        "model": BuildModel"#,
+    );
+    let failed = project.call(&["run", "pipelines/small.ron", "--set", r#"evaluate.data="other""#]).expect(1);
+    assert!(failed.err.contains("the model was made for another schema than the data's: field `"), "{failed:?}");
+    assert!(failed.err.contains("same Preprocess stage"), "{failed:?}");
+}

@@ -4,4 +4,5 @@ mod faults;
 mod golden;
 mod looking;
 mod project;
+mod real_rows;
 mod running;

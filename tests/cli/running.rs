@@ -1,6 +1,6 @@
 //! `run` and `plan`: what runs, what stays, and why.
 
-use crate::project::Project;
+use crate::project::{Called, Project};
 
 const ALL: [&str; 5] = ["download", "preprocess", "model", "train", "evaluate"];
 
@@ -106,4 +106,21 @@ fn wrong_calls_end_with_2() {
         assert!(wrong.out.is_empty() && !wrong.err.is_empty(), "{arguments:?}: {wrong:?}");
     }
     assert!(!project.path(".mtorec").exists(), "nothing is written for a wrong call");
+}
+
+#[test]
+fn threads_make_no_difference() {
+    let content = |threads: &str, balancer: &str| {
+        let project = Project::new();
+        let settings =
+            ["--set", "model.sizes=Small", "--set", &format!("train.balancer={balancer}"), "--set", "train.batch=512"];
+        let mut command = project.command(&[&["run", "pipelines/small.ron", "--json"], &settings[..]].concat());
+        let done = Called::from(command.env("RAYON_NUM_THREADS", threads).output().unwrap()).expect(0);
+        done.json()["stages"].as_array().unwrap().iter().map(|stage| stage["content"].clone()).collect::<Vec<_>>()
+    };
+    for balancer in ["Famo()", "NashMtl()"] {
+        let one = content("1", balancer);
+        assert_eq!(one, content("2", balancer), "{balancer}");
+        assert_eq!(one, content("5", balancer), "{balancer}");
+    }
 }

@@ -25,7 +25,7 @@ pub struct Mgda {
 pub enum Normalise {
     /// Nothing.
     #[default]
-    None,
+    Plain,
     /// Its norm.
     L2,
     /// Its loss.
@@ -69,7 +69,7 @@ impl Mgda {
         }
         let losses = step.positive_losses();
         match self.normalise {
-            Normalise::None => vec![1.0; gram.tasks()],
+            Normalise::Plain => vec![1.0; gram.tasks()],
             Normalise::L2 => norms,
             Normalise::Loss => losses,
             Normalise::LossPlus => norms.iter().zip(losses).map(|(norm, loss)| norm * loss).collect(),
@@ -84,7 +84,7 @@ impl GramBalancer for Mgda {
         let inverse: Vec<f64> = self.divisors(step, gram).iter().map(|divisor| 1.0 / divisor).collect();
         let a = min_norm_simplex(&gram.scaled(&inverse));
         let raw = match self.combine {
-            Combine::Auto => self.normalise == Normalise::None,
+            Combine::Auto => self.normalise == Normalise::Plain,
             Combine::Raw => true,
             Combine::Normalised => false,
         };
@@ -121,7 +121,7 @@ mod tests {
                 ],
             ),
         ] {
-            let kinds = [Normalise::None, Normalise::L2, Normalise::Loss, Normalise::LossPlus];
+            let kinds = [Normalise::Plain, Normalise::L2, Normalise::Loss, Normalise::LossPlus];
             for (normalise, expected) in kinds.into_iter().zip(expected) {
                 let shared = example.coefficients(&mgda(normalise, Combine::Raw)).shared;
                 let a: Vec<f64> = shared.iter().map(|w| w / example.losses.len() as f64).collect();
@@ -135,11 +135,11 @@ mod tests {
     fn raw_and_normalised_combinations() {
         let example = ex_a();
         let combined = |normalise, combine| example.combined(&example.coefficients(&mgda(normalise, combine)));
-        assert_close(&combined(Normalise::None, Combine::Auto), &[1.230_769, 1.846_154], 1e-6);
-        assert_close(&combined(Normalise::None, Combine::Normalised), &[0.615_385, 0.923_077], 1e-6);
+        assert_close(&combined(Normalise::Plain, Combine::Auto), &[1.230_769, 1.846_154], 1e-6);
+        assert_close(&combined(Normalise::Plain, Combine::Normalised), &[0.615_385, 0.923_077], 1e-6);
         assert_close(&combined(Normalise::Loss, Combine::Raw), &[3.28, 0.48], 1e-9);
         assert_close(&combined(Normalise::Loss, Combine::Auto), &[2.56, 1.92], 1e-9);
-        let coefficients = ex_t().coefficients(&mgda(Normalise::None, Combine::Normalised));
+        let coefficients = ex_t().coefficients(&mgda(Normalise::Plain, Combine::Normalised));
         assert_close(&ex_t().combined(&coefficients), &[0.0, 1.0, 1.0], 1e-9);
         assert_eq!(coefficients.task, [1.0, 1.0]);
         let coefficients = example.coefficients(&Mgda::default());

@@ -30,11 +30,11 @@ struct Preset {
 impl Preset {
     fn of(country: Country) -> Self {
         let (click_rate, conversion_rate, click_spread, conversion_spread, conflict, breadth) = match country {
-            Country::NL => (0.040, 0.12, 1.10, 1.45, -0.5, 1.0),
-            Country::ES => (0.045, 0.11, 1.10, 1.50, -0.5, 1.5),
-            Country::FR => (0.036, 0.13, 1.10, 1.40, -0.4, 1.5),
-            Country::US => (0.030, 0.15, 1.05, 1.50, -0.6, 2.0),
-            Country::RU => (0.050, 0.10, 1.10, 1.50, -0.3, 2.5),
+            Country::NL => (0.045, 0.14, 1.10, 1.45, -0.5, 1.0),
+            Country::ES => (0.050, 0.14, 1.10, 1.50, -0.5, 1.5),
+            Country::FR => (0.040, 0.15, 1.10, 1.40, -0.4, 1.5),
+            Country::US => (0.035, 0.15, 1.05, 1.50, -0.6, 2.0),
+            Country::RU => (0.050, 0.12, 1.10, 1.50, -0.3, 2.5),
         };
         Self { click_rate, conversion_rate, click_spread, conversion_spread, conflict, breadth }
     }

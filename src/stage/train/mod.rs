@@ -4,12 +4,12 @@ mod resume;
 mod step;
 mod stopping;
 
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 use super::build_model::{read_model, write_model};
 use super::evaluate::{predict, scored};
 use super::{Context, Device, Execute, Inputs, Outcome, StageError};
-use crate::data::{batches, epoch_order, EncodedDataset, RawBatch};
+use crate::data::{EncodedDataset, RawBatch, batches, epoch_order};
 use crate::metric::{Evaluation, Metric};
 use crate::model::ModelCard;
 use crate::optim::Optimizer;
@@ -52,7 +52,9 @@ impl<'a, D: Kernels> Training<'a, D> {
         let data = EncodedDataset::from_artifact(inputs.get("data"))?;
         let (card, network) = read_model(inputs.get("model"), &data.schema, device)?;
         if data.train.len() < 2 {
-            return Err(StageError::failed("the training split has fewer than two rows: batch normalisation needs two"));
+            return Err(StageError::failed(
+                "the training split has fewer than two rows: batch normalisation needs two",
+            ));
         }
         let method = stage
             .balancer
@@ -114,7 +116,8 @@ impl<'a, D: Kernels> Training<'a, D> {
             let report = self.trainer.step(batch, epoch as u64, &self.workspace);
             if let Some(task) = report.losses.iter().position(|loss| !loss.is_finite()) {
                 let task = &self.data.schema.tasks[task];
-                let message = format!("the loss of task `{task}` is not finite in epoch {}, step {}", epoch + 1, steps + 1);
+                let message =
+                    format!("the loss of task `{task}` is not finite in epoch {}, step {}", epoch + 1, steps + 1);
                 return Err(StageError::failed(message).hint("a smaller `optimizer.lr` usually helps"));
             }
             for k in 0..tasks {

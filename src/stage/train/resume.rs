@@ -119,7 +119,11 @@ impl<D: Kernels> Training<'_, D> {
         let read = |name: String, len: usize| -> Result<Vec<f32>, String> {
             let view = tensors.tensor(&name).map_err(|e| e.to_string())?;
             let values: Vec<f32> = view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-            if values.len() == len { Ok(values) } else { Err(format!("`{name}` has {} values, not {len}", values.len())) }
+            if values.len() == len {
+                Ok(values)
+            } else {
+                Err(format!("`{name}` has {} values, not {len}", values.len()))
+            }
         };
         let all = |kind: &str| -> Result<Vec<Vec<f32>>, String> {
             lens.iter().enumerate().map(|(id, len)| read(format!("{kind}/{id}"), *len)).collect()

@@ -1,9 +1,6 @@
 //! Adam's step in one pass over value, moments and gradients.
 
-use rayon::prelude::*;
-
-use super::pieces::{for_each_piece, range, Shared};
-use super::simd;
+use super::pieces::{Shared, for_each_piece, range};
 use crate::tensor::kernels::AdamStep;
 
 /// Elements of a piece.
@@ -18,19 +15,20 @@ fn update(step: &AdamStep, g: f32, value: &mut f32, m: &mut f32, v: &mut f32) {
     *value -= step.step_size * *m / (v.sqrt() / step.root_correction2 + step.eps);
 }
 
-/// A run of elements, gradient `Σ w·g` (none: zero).
-#[inline(always)]
-fn run(step: &AdamStep, value: &mut [f32], m: &mut [f32], v: &mut [f32], gradients: &[(f32, &[f32])]) {
-    let elements = value.iter_mut().zip(m).zip(v);
-    match gradients {
-        [] => elements.for_each(|((value, m), v)| update(step, 0.0, value, m, v)),
-        [(w, g)] => elements.zip(*g).for_each(|(((value, m), v), g)| update(step, w * g, value, m, v)),
-        [(w0, g0), (w1, g1)] => elements.zip(g0.iter().zip(*g1)).for_each(|(((value, m), v), (g0, g1))| {
-            update(step, w0 * g0 + w1 * g1, value, m, v);
-        }),
-        many => elements.enumerate().for_each(|(i, ((value, m), v))| {
-            update(step, many.iter().map(|(w, g)| w * g[i]).sum(), value, m, v);
-        }),
+simd_fn! {
+    /// A run of elements, gradient `Σ w·g` (none: zero).
+    fn run(step: &AdamStep, value: &mut [f32], m: &mut [f32], v: &mut [f32], gradients: &[(f32, &[f32])]) {
+        let elements = value.iter_mut().zip(m).zip(v);
+        match gradients {
+            [] => elements.for_each(|((value, m), v)| update(step, 0.0, value, m, v)),
+            [(w, g)] => elements.zip(*g).for_each(|(((value, m), v), g)| update(step, w * g, value, m, v)),
+            [(w0, g0), (w1, g1)] => elements.zip(g0.iter().zip(*g1)).for_each(|(((value, m), v), (g0, g1))| {
+                update(step, w0 * g0 + w1 * g1, value, m, v);
+            }),
+            many => elements.enumerate().for_each(|(i, ((value, m), v))| {
+                update(step, many.iter().map(|(w, g)| w * g[i]).sum(), value, m, v);
+            }),
+        }
     }
 }
 
@@ -41,21 +39,15 @@ pub(super) fn dense(
     moments: (&mut [f32], &mut [f32]),
     gradients: &[(f32, &[f32])],
 ) {
-    let piece = |(index, ((value, m), v)): (usize, ((&mut [f32], &mut [f32]), &mut [f32]))| {
-        let start = index * CHUNK;
-        let parts: Vec<_> = gradients.iter().map(|(w, g)| (*w, &g[start..start + value.len()])).collect();
-        simd(|| run(step, value, m, v, &parts));
-    };
-    if value.len() <= CHUNK {
-        piece((0, ((value, moments.0), moments.1)));
-    } else {
-        value
-            .par_chunks_mut(CHUNK)
-            .zip(moments.0.par_chunks_mut(CHUNK))
-            .zip(moments.1.par_chunks_mut(CHUNK))
-            .enumerate()
-            .for_each(piece);
-    }
+    let len = value.len();
+    let (value, m, v) = (Shared::new(value), Shared::new(moments.0), Shared::new(moments.1));
+    for_each_piece(len.div_ceil(CHUNK), len, |piece| {
+        let at = range(piece, CHUNK, len);
+        let parts: Vec<_> = gradients.iter().map(|(w, g)| (*w, &g[at.clone()])).collect();
+        // SAFETY: each piece has its own elements.
+        let (value, m, v) = unsafe { (value.part(at.clone()), m.part(at.clone()), v.part(at)) };
+        run(step, value, m, v, &parts);
+    });
 }
 
 /// One step of a table whose gradients hold these rows (ascending) only; the other rows' gradient is zero, and they move by
@@ -80,10 +72,10 @@ pub(super) fn rows(
             let (value, m, v) = unsafe { (value.part(at.clone()), m.part(at.clone()), v.part(at)) };
             if touched.get(next).is_some_and(|&touched| touched as usize == row) {
                 let parts: Vec<_> = gradients.iter().map(|(w, g)| (*w, &g[next * width..(next + 1) * width])).collect();
-                simd(|| run(step, value, m, v, &parts));
+                run(step, value, m, v, &parts);
                 next += 1;
             } else {
-                simd(|| run(step, value, m, v, &[]));
+                run(step, value, m, v, &[]);
             }
         }
     });

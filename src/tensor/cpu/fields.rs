@@ -5,10 +5,9 @@
 //! the cotangents of the samples that took it, and one product a distinct id does the rest. The numeric token is folded
 //! the same way: `x·(W_token·W)` costs P instead of D multiplications an output when P < D.
 
-use super::pieces::{for_each_piece, range, Shared};
+use super::pieces::{Shared, for_each_piece, range};
 use super::product::{serial, single};
 use super::reduce::{sum_all_rows, sum_shares};
-use super::simd;
 use crate::tensor::buffer::CpuSlice;
 use crate::tensor::kernels::{FieldsInputs, FieldsShape, FieldsSinks, Matrix, Product};
 use crate::tensor::{Cpu, FieldIds};
@@ -68,7 +67,8 @@ fn blocks(shape: &FieldsShape, distinct: usize) -> usize {
 
 fn for_each_block(shape: &FieldsShape, distinct: usize, work: impl Fn(Block) + Sync + Send) {
     let (width, a_group) = (block_width(distinct), blocks(shape, distinct));
-    let operations = shape.groups * shape.out * (distinct * shape.width + shape.batch * (shape.fields + shape.numerical));
+    let operations =
+        shape.groups * shape.out * (distinct * shape.width + shape.batch * (shape.fields + shape.numerical));
     for_each_piece(shape.groups * a_group, operations, |index| {
         work(Block { group: index / a_group, columns: range(index % a_group, width, shape.out), index });
     });
@@ -117,8 +117,7 @@ pub(super) fn forward(shape: &FieldsShape, x: &Inputs, out: &mut [f32]) {
         if shape.numerical > 0 {
             let token = block.weights(shape, shape.fields);
             let mut folded = vec![0.0; shape.numerical * n];
-            let fold =
-                product(shape.numerical, width, n, Matrix::row_major(width), token, Matrix::row_major(n), false);
+            let fold = product(shape.numerical, width, n, Matrix::row_major(width), token, Matrix::row_major(n), false);
             serial(&fold, x.token_weight, x.weight, &mut folded);
             let fold = product(1, width, n, Matrix::row_major(width), token, Matrix::row_major(n), true);
             serial(&fold, x.token_bias, x.weight, &mut bias);
@@ -127,14 +126,19 @@ pub(super) fn forward(shape: &FieldsShape, x: &Inputs, out: &mut [f32]) {
             // SAFETY: each block has its own columns of its own group.
             unsafe { single(&p, x.numerical, &folded, &out) };
         }
-        simd(|| {
-            for b in 0..shape.batch {
-                // SAFETY: as above.
-                let out = unsafe { out.part(block.row(shape, b)) };
-                sum_rows(out, shape.numerical > 0, &bias, &table, ids.sample(b));
-            }
-        });
+        gather_block(&block, shape, ids, &bias, &table, &out);
     });
+}
+
+simd_fn! {
+    /// Sums the table rows of each sample into a block of the output.
+    fn gather_block(block: &Block, shape: &FieldsShape, ids: &FieldIds, bias: &[f32], table: &[f32], out: &Shared) {
+        for b in 0..shape.batch {
+            // SAFETY: each block has its own columns of its own group.
+            let out = unsafe { out.part(block.row(shape, b)) };
+            sum_rows(out, shape.numerical > 0, bias, table, ids.sample(b));
+        }
+    }
 }
 
 /// `out = [out] + bias + Σ table[row]`.
@@ -183,13 +187,9 @@ pub(super) fn backward(shape: &FieldsShape, x: &Inputs, cotangent: &[f32], sinks
         let mut c = Vec::with_capacity(shape.batch * n);
         (0..shape.batch).for_each(|b| c.extend_from_slice(&cotangent[block.row(shape, b)]));
         let mut table = vec![0.0; distinct * n];
-        simd(|| {
-            for (u, row) in table.chunks_exact_mut(n).enumerate() {
-                sum_members(row, &c, ids.members(u));
-            }
-        });
+        scatter_block(&c, ids, n, &mut table);
         let mut bias = vec![0.0; n];
-        simd(|| sum_all_rows(&c, &mut bias));
+        sum_all_rows(&c, &mut bias);
 
         // SAFETY: each block has its own share, and its own columns of its own group's weights and bias.
         let share = unsafe { shared_shares.part(block.index * share..(block.index + 1) * share) };
@@ -235,6 +235,15 @@ pub(super) fn backward(shape: &FieldsShape, x: &Inputs, cotangent: &[f32], sinks
     for (sink, len) in sums.into_iter().filter(|(_, len)| *len > 0) {
         sum_shares(&shares[at..], share, sink.buffer.slice_mut(), sink.accumulate);
         at += len;
+    }
+}
+
+simd_fn! {
+    /// Sums the cotangents of the samples that took each table row.
+    fn scatter_block(c: &[f32], ids: &FieldIds, n: usize, table: &mut [f32]) {
+        for (u, row) in table.chunks_exact_mut(n).enumerate() {
+            sum_members(row, c, ids.members(u));
+        }
     }
 }
 

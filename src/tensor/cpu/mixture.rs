@@ -2,8 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::pieces::{for_each_piece, range, Shared};
-use super::simd;
+use super::pieces::{Shared, for_each_piece, range};
 
 /// Rows of a piece.
 const ROWS: usize = 64;
@@ -35,20 +34,27 @@ pub(super) fn softmax_back(cols: usize, out: &[f32], cotangent: &mut [f32]) {
 pub(super) fn mix(groups: usize, batch: usize, gate: &[f32], x: &[f32], out: &mut [f32]) {
     let cols = out.len() / batch;
     out.par_chunks_mut(cols * ROWS).enumerate().for_each(|(piece, out)| {
-        simd(|| {
-            for (row, out) in out.chunks_exact_mut(cols).enumerate() {
-                let b = piece * ROWS + row;
-                out.fill(0.0);
-                for e in 0..groups {
-                    let weight = gate[b * groups + e];
-                    let x = &x[(e * batch + b) * cols..(e * batch + b + 1) * cols];
-                    for (out, x) in out.iter_mut().zip(x) {
-                        *out += weight * x;
-                    }
+        mix_rows((groups, batch), piece * ROWS, gate, x, out);
+    });
+}
+
+simd_fn! {
+    /// The rows of [`mix`] from `first` on, as many as `out` holds.
+    fn mix_rows(extents: (usize, usize), first: usize, gate: &[f32], x: &[f32], out: &mut [f32]) {
+        let (groups, batch) = extents;
+        let cols = x.len() / (groups * batch);
+        for (row, out) in out.chunks_exact_mut(cols).enumerate() {
+            let b = first + row;
+            out.fill(0.0);
+            for e in 0..groups {
+                let weight = gate[b * groups + e];
+                let x = &x[(e * batch + b) * cols..(e * batch + b + 1) * cols];
+                for (out, x) in out.iter_mut().zip(x) {
+                    *out += weight * x;
                 }
             }
-        });
-    });
+        }
+    }
 }
 
 /// `gate[b, e] (+)= c[b]·x[e, b]` and `x̄[e, b] (+)= gate[b, e]·c[b]`.
@@ -63,41 +69,45 @@ pub(super) fn mix_back(
     let cols = cotangent.len() / batch;
     let (gate_sink, x_sink) = (Shared::new(gate_sink), Shared::new(x_sink));
     for_each_piece(batch.div_ceil(ROWS), groups * cotangent.len(), |piece| {
-        simd(|| {
-            for b in range(piece, ROWS, batch) {
-                let c = &cotangent[b * cols..(b + 1) * cols];
-                // SAFETY: each piece has its own rows b.
-                let gate_sink = unsafe { gate_sink.part(b * groups..(b + 1) * groups) };
-                for e in 0..groups {
-                    let at = (e * batch + b) * cols..(e * batch + b + 1) * cols;
-                    let inner = dot(c, &x[at.clone()]);
-                    gate_sink[e] = if gate_accumulate { gate_sink[e] + inner } else { inner };
-                    let weight = gate[b * groups + e];
-                    // SAFETY: as above.
-                    let x_sink = unsafe { x_sink.part(at) };
-                    if x_accumulate {
-                        x_sink.iter_mut().zip(c).for_each(|(x, c)| *x += weight * c);
-                    } else {
-                        x_sink.iter_mut().zip(c).for_each(|(x, c)| *x = weight * c);
-                    }
-                }
+        for b in range(piece, ROWS, batch) {
+            let c = &cotangent[b * cols..(b + 1) * cols];
+            // SAFETY: each piece has its own rows b.
+            let gate_sink = unsafe { gate_sink.part(b * groups..(b + 1) * groups) };
+            for e in 0..groups {
+                let at = (e * batch + b) * cols..(e * batch + b + 1) * cols;
+                let inner = dot(c, &x[at.clone()]);
+                gate_sink[e] = if gate_accumulate { gate_sink[e] + inner } else { inner };
+                // SAFETY: as above.
+                scale(gate[b * groups + e], c, unsafe { x_sink.part(at) }, x_accumulate);
             }
-        });
+        }
     });
 }
 
-/// Inner product over independent lanes, in a fixed order.
-#[inline(always)]
-fn dot(x: &[f32], y: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let mut lanes = [0.0f32; LANES];
-    let (xs, x_rest) = x.as_chunks::<LANES>();
-    let (ys, y_rest) = y.as_chunks::<LANES>();
-    for (x, y) in xs.iter().zip(ys) {
-        for lane in 0..LANES {
-            lanes[lane] += x[lane] * y[lane];
+simd_fn! {
+    /// `out (+)= weight·c`.
+    fn scale(weight: f32, c: &[f32], out: &mut [f32], accumulate: bool) {
+        if accumulate {
+            out.iter_mut().zip(c).for_each(|(out, c)| *out += weight * c);
+        } else {
+            out.iter_mut().zip(c).for_each(|(out, c)| *out = weight * c);
         }
     }
-    let rest: f32 = x_rest.iter().zip(y_rest).map(|(x, y)| x * y).sum();
-    lanes.iter().sum::<f32>() + rest
+}
+
+simd_fn! {
+    /// Inner product over independent lanes, in a fixed order.
+    fn dot(x: &[f32], y: &[f32]) -> f32 {
+        const LANES: usize = 16;
+        let mut lanes = [0.0f32; LANES];
+        let (xs, x_rest) = x.as_chunks::<LANES>();
+        let (ys, y_rest) = y.as_chunks::<LANES>();
+        for (x, y) in xs.iter().zip(ys) {
+            for lane in 0..LANES {
+                lanes[lane] += x[lane] * y[lane];
+            }
+        }
+        let rest: f32 = x_rest.iter().zip(y_rest).map(|(x, y)| x * y).sum();
+        lanes.iter().sum::<f32>() + rest
+    }
 }

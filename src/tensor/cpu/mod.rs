@@ -1,8 +1,11 @@
 //! The CPU's kernels: fused passes over flat slices, `gemm` for matrix products, rayon across fixed partitions.
 //!
 //! How work is cut into pieces depends on its shape alone and every sum has one order, so results are the same bits on
-//! any number of threads. SIMD is chosen at run time: loops are written for the compiler's vectoriser and run inside
-//! [`simd`], which compiles them for each instruction set it knows. This is the one room with `unsafe` in it.
+//! any number of threads. SIMD is chosen at run time: loops are written for the compiler's vectoriser inside
+//! `simd_fn!`, which compiles them once for each instruction set. This is the one room with `unsafe` in it.
+
+#[macro_use]
+mod simd;
 
 mod adam;
 mod fields;
@@ -18,12 +21,6 @@ use dfdx::tensor::{TensorFromVec, ZerosTensor};
 use super::buffer::CpuSlice;
 use super::kernels::{AdamStep, FieldsInputs, FieldsShape, FieldsSinks, Kernels, NormInputs, NormShape, Product, Sink};
 use super::{Buffer, Cpu, FieldIds};
-
-/// Runs a closure compiled for the best instruction set of this processor.
-#[inline(always)]
-fn simd<R>(work: impl pulp::NullaryFnOnce<Output = R>) -> R {
-    pulp::Arch::new().dispatch(work)
-}
 
 impl Kernels for Cpu {
     type Ids = FieldIds;
@@ -206,4 +203,3 @@ impl Kernels for Cpu {
         adam::rows(step, width, &ids.rows, value.slice_mut(), moments, &gradients);
     }
 }
-

@@ -1,9 +1,8 @@
 //! BatchNorm, ReLU and dropout, fused; columns in blocks, each block's statistics and output by one thread.
 
-use super::pieces::{for_each_piece, range, Shared};
+use super::pieces::{Shared, for_each_piece, range};
 use super::reduce::{COLS, ROWS};
-use super::simd;
-use crate::tensor::kernels::{NormShape, NORM_EPS, NORM_MOMENTUM};
+use crate::tensor::kernels::{NORM_EPS, NORM_MOMENTUM, NormShape};
 use crate::tensor::random::{drop_threshold, element_hash};
 
 /// What the pull-back reads.
@@ -88,52 +87,52 @@ fn mean_of(batch: usize, add: impl Fn(usize, &mut [f32; COLS])) -> [f32; COLS] {
 }
 
 /// Training forward.
-pub(super) fn forward(
-    shape: &NormShape,
-    x: &[f32],
-    (gain, shift): (&[f32], &[f32]),
-    statistics: &mut [f32],
-    out: &mut [f32],
-) {
-    let columns = shape.groups * shape.cols;
+pub(super) fn forward(shape: &NormShape, x: &[f32], affine: (&[f32], &[f32]), statistics: &mut [f32], out: &mut [f32]) {
     let (statistics, out) = (Shared::new(statistics), Shared::new(out));
-    let threshold = drop_threshold(shape.dropout);
-    let keep = 1.0 / (1.0 - shape.dropout);
     for_each_block(shape, |block| {
-        simd(|| {
-            let width = block.width();
-            let (mean, variance) = moments(&block, x);
-            let at = block.column;
-            // SAFETY: each block has its own columns.
-            unsafe {
-                statistics.part(at..at + width).copy_from_slice(&mean[..width]);
-                statistics.part(columns + at..columns + at + width).copy_from_slice(&variance[..width]);
-            }
-            let (mut scale, mut offset) = ([0.0f32; COLS], [0.0f32; COLS]);
-            for j in 0..width {
-                scale[j] = gain[at + j] / (variance[j] + NORM_EPS).sqrt();
-                offset[j] = shift[at + j];
-            }
-            for row in 0..shape.batch {
-                let elements = block.at(row);
-                let first = elements.start as u32;
-                // SAFETY: as above.
-                let out = unsafe { out.part(elements.clone()) };
-                let x = &x[elements];
-                if threshold == 0 {
-                    for j in 0..width {
-                        out[j] = ((x[j] - mean[j]) * scale[j] + offset[j]).max(0.0);
-                    }
-                } else {
-                    for j in 0..width {
-                        let kept = element_hash(shape.key, first.wrapping_add(j as u32)) >= threshold;
-                        let y = ((x[j] - mean[j]) * scale[j] + offset[j]).max(0.0) * keep;
-                        out[j] = if kept { y } else { 0.0 };
-                    }
+        forward_block(&block, x, affine, &statistics, &out);
+    });
+}
+
+simd_fn! {
+    /// [`forward`] for one block.
+    fn forward_block(block: &Block, x: &[f32], affine: (&[f32], &[f32]), statistics: &Shared, out: &Shared) {
+        let ((gain, shift), shape) = (affine, block.shape);
+        let columns = shape.groups * shape.cols;
+        let threshold = drop_threshold(shape.dropout);
+        let keep = 1.0 / (1.0 - shape.dropout);
+        let width = block.width();
+        let (mean, variance) = moments(block, x);
+        let at = block.column;
+        // SAFETY: each block has its own columns.
+        unsafe {
+            statistics.part(at..at + width).copy_from_slice(&mean[..width]);
+            statistics.part(columns + at..columns + at + width).copy_from_slice(&variance[..width]);
+        }
+        let (mut scale, mut offset) = ([0.0f32; COLS], [0.0f32; COLS]);
+        for j in 0..width {
+            scale[j] = gain[at + j] / (variance[j] + NORM_EPS).sqrt();
+            offset[j] = shift[at + j];
+        }
+        for row in 0..shape.batch {
+            let elements = block.at(row);
+            let first = elements.start as u32;
+            // SAFETY: as above.
+            let out = unsafe { out.part(elements.clone()) };
+            let x = &x[elements];
+            if threshold == 0 {
+                for j in 0..width {
+                    out[j] = ((x[j] - mean[j]) * scale[j] + offset[j]).max(0.0);
+                }
+            } else {
+                for j in 0..width {
+                    let kept = element_hash(shape.key, first.wrapping_add(j as u32)) >= threshold;
+                    let y = ((x[j] - mean[j]) * scale[j] + offset[j]).max(0.0) * keep;
+                    out[j] = if kept { y } else { 0.0 };
                 }
             }
-        });
-    });
+        }
+    }
 }
 
 /// Pull-back: `cotangent` becomes the gradient of x.
@@ -144,83 +143,91 @@ pub(super) fn backward(
     (gain_sink, gain_accumulate): (&mut [f32], bool),
     (shift_sink, shift_accumulate): (&mut [f32], bool),
 ) {
-    let columns = shape.groups * shape.cols;
-    let keep = 1.0 / (1.0 - shape.dropout);
     let (cotangent, gain_sink, shift_sink) = (Shared::new(cotangent), Shared::new(gain_sink), Shared::new(shift_sink));
     for_each_block(shape, |block| {
-        simd(|| {
-            let width = block.width();
-            let at = block.column;
-            let (mut mean, mut inverse) = ([0.0f32; COLS], [0.0f32; COLS]);
-            for j in 0..width {
-                mean[j] = inputs.statistics[at + j];
-                inverse[j] = 1.0 / (inputs.statistics[columns + at + j] + NORM_EPS).sqrt();
-            }
-            // SAFETY: each block has its own columns, here and below.
-            let row_of = |row: usize| unsafe { cotangent.part(block.at(row)) };
-            let shift_mean = mean_of(shape.batch, |row, partial| {
-                let (c, y) = (row_of(row), &inputs.out[block.at(row)]);
-                for j in 0..width {
-                    partial[j] += if y[j] > 0.0 { c[j] } else { 0.0 };
-                }
-            });
-            let gain_mean = mean_of(shape.batch, |row, partial| {
-                let (c, y, x) = (row_of(row), &inputs.out[block.at(row)], &inputs.x[block.at(row)]);
-                for j in 0..width {
-                    let g = if y[j] > 0.0 { c[j] } else { 0.0 };
-                    partial[j] += g * (x[j] - mean[j]);
-                }
-            });
-            let (mut scale, mut slope) = ([0.0f32; COLS], [0.0f32; COLS]);
-            // SAFETY: as above.
-            let (gain_sink, shift_sink) = unsafe { (gain_sink.part(at..at + width), shift_sink.part(at..at + width)) };
-            for j in 0..width {
-                let rows = shape.batch as f32 * keep;
-                let (d_gain, d_shift) = (gain_mean[j] * inverse[j] * rows, shift_mean[j] * rows);
-                gain_sink[j] = if gain_accumulate { gain_sink[j] + d_gain } else { d_gain };
-                shift_sink[j] = if shift_accumulate { shift_sink[j] + d_shift } else { d_shift };
-                // dx = γ/σ·(g − mean(g) − x̂·mean(g·x̂)), with g the cotangent behind dropout and ReLU
-                scale[j] = inputs.gain[at + j] * inverse[j] * keep;
-                slope[j] = gain_mean[j] * inverse[j] * inverse[j];
-            }
-            for row in 0..shape.batch {
-                let (c, y, x) = (row_of(row), &inputs.out[block.at(row)], &inputs.x[block.at(row)]);
-                for j in 0..width {
-                    let g = if y[j] > 0.0 { c[j] } else { 0.0 };
-                    c[j] = scale[j] * (g - shift_mean[j] - (x[j] - mean[j]) * slope[j]);
-                }
-            }
-        });
+        let (gain, shift) = ((&gain_sink, gain_accumulate), (&shift_sink, shift_accumulate));
+        backward_block(&block, inputs, &cotangent, gain, shift);
     });
 }
 
-/// Evaluation: running statistics, no dropout.
-pub(super) fn eval(
-    shape: &NormShape,
-    x: &[f32],
-    (gain, shift): (&[f32], &[f32]),
-    (mean, variance): (&[f32], &[f32]),
-    out: &mut [f32],
-) {
-    let out = Shared::new(out);
-    for_each_block(shape, |block| {
-        simd(|| {
-            let (width, at) = (block.width(), block.column);
-            let (mean, offset) = (&mean[at..at + width], &shift[at..at + width]);
-            let mut scale = [0.0f32; COLS];
+simd_fn! {
+    /// [`backward`] for one block.
+    fn backward_block(block: &Block, inputs: &Inputs, cotangent: &Shared, gain: (&Shared, bool), shift: (&Shared, bool)) {
+        let ((gain_sink, gain_accumulate), (shift_sink, shift_accumulate)) = (gain, shift);
+        let shape = block.shape;
+        let columns = shape.groups * shape.cols;
+        let keep = 1.0 / (1.0 - shape.dropout);
+        let width = block.width();
+        let at = block.column;
+        let (mut mean, mut inverse) = ([0.0f32; COLS], [0.0f32; COLS]);
+        for j in 0..width {
+            mean[j] = inputs.statistics[at + j];
+            inverse[j] = 1.0 / (inputs.statistics[columns + at + j] + NORM_EPS).sqrt();
+        }
+        // SAFETY: each block has its own columns, here and below.
+        let row_of = |row: usize| unsafe { cotangent.part(block.at(row)) };
+        let shift_mean = mean_of(shape.batch, |row, partial| {
+            let (c, y) = (row_of(row), &inputs.out[block.at(row)]);
             for j in 0..width {
-                scale[j] = gain[at + j] / (variance[at + j] + NORM_EPS).sqrt();
-            }
-            for row in 0..shape.batch {
-                // SAFETY: each block has its own columns.
-                let out = unsafe { out.part(block.at(row)) };
-                let x = &x[block.at(row)];
-                for j in 0..width {
-                    out[j] = ((x[j] - mean[j]) * scale[j] + offset[j]).max(0.0);
-                }
+                partial[j] += if y[j] > 0.0 { c[j] } else { 0.0 };
             }
         });
+        let gain_mean = mean_of(shape.batch, |row, partial| {
+            let (c, y, x) = (row_of(row), &inputs.out[block.at(row)], &inputs.x[block.at(row)]);
+            for j in 0..width {
+                let g = if y[j] > 0.0 { c[j] } else { 0.0 };
+                partial[j] += g * (x[j] - mean[j]);
+            }
+        });
+        let (mut scale, mut slope) = ([0.0f32; COLS], [0.0f32; COLS]);
+        // SAFETY: as above.
+        let (gain_sink, shift_sink) = unsafe { (gain_sink.part(at..at + width), shift_sink.part(at..at + width)) };
+        for j in 0..width {
+            let rows = shape.batch as f32 * keep;
+            let (d_gain, d_shift) = (gain_mean[j] * inverse[j] * rows, shift_mean[j] * rows);
+            gain_sink[j] = if gain_accumulate { gain_sink[j] + d_gain } else { d_gain };
+            shift_sink[j] = if shift_accumulate { shift_sink[j] + d_shift } else { d_shift };
+            // dx = γ/σ·(g − mean(g) − x̂·mean(g·x̂)), with g the cotangent behind dropout and ReLU
+            scale[j] = inputs.gain[at + j] * inverse[j] * keep;
+            slope[j] = gain_mean[j] * inverse[j] * inverse[j];
+        }
+        for row in 0..shape.batch {
+            let (c, y, x) = (row_of(row), &inputs.out[block.at(row)], &inputs.x[block.at(row)]);
+            for j in 0..width {
+                let g = if y[j] > 0.0 { c[j] } else { 0.0 };
+                c[j] = scale[j] * (g - shift_mean[j] - (x[j] - mean[j]) * slope[j]);
+            }
+        }
+    }
+}
+
+/// Evaluation: running statistics, no dropout.
+pub(super) fn eval(shape: &NormShape, x: &[f32], affine: (&[f32], &[f32]), running: (&[f32], &[f32]), out: &mut [f32]) {
+    let out = Shared::new(out);
+    for_each_block(shape, |block| {
+        eval_block(&block, x, affine, running, &out);
     });
+}
+
+simd_fn! {
+    /// [`eval`] for one block.
+    fn eval_block(block: &Block, x: &[f32], affine: (&[f32], &[f32]), running: (&[f32], &[f32]), out: &Shared) {
+        let ((gain, shift), (mean, variance), shape) = (affine, running, block.shape);
+        let (width, at) = (block.width(), block.column);
+        let (mean, offset) = (&mean[at..at + width], &shift[at..at + width]);
+        let mut scale = [0.0f32; COLS];
+        for j in 0..width {
+            scale[j] = gain[at + j] / (variance[at + j] + NORM_EPS).sqrt();
+        }
+        for row in 0..shape.batch {
+            // SAFETY: each block has its own columns.
+            let out = unsafe { out.part(block.at(row)) };
+            let x = &x[block.at(row)];
+            for j in 0..width {
+                out[j] = ((x[j] - mean[j]) * scale[j] + offset[j]).max(0.0);
+            }
+        }
+    }
 }
 
 /// `running ← 0.9·running + 0.1·batch`, the variance made unbiased.

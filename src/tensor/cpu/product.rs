@@ -1,6 +1,6 @@
 //! Matrix products on the `gemm` crate's kernels, cut into pieces by us so that the cut never depends on threads.
 
-use super::pieces::{for_each_piece, range, Shared};
+use super::pieces::{Shared, for_each_piece, range};
 use crate::tensor::kernels::{Matrix, Product};
 
 /// Multiplications a piece should have at least.
@@ -23,11 +23,7 @@ pub(super) fn product(p: &Product, a: &[f32], b: &[f32], c: &mut [f32]) {
     let c = Shared::new(c);
     for_each_piece(p.batch * pieces, p.batch * multiplications, |index| {
         let (e, part) = (index / pieces, index % pieces);
-        let (rows, cols) = if by_rows {
-            (range(part, piece, p.m), 0..p.n)
-        } else {
-            (0..p.m, range(part, piece, p.n))
-        };
+        let (rows, cols) = if by_rows { (range(part, piece, p.m), 0..p.n) } else { (0..p.m, range(part, piece, p.n)) };
         let at = |matrix: Matrix, i: usize, j: usize| Matrix {
             offset: matrix.offset + e * matrix.batch + i * matrix.row + j * matrix.col,
             ..matrix

@@ -1,14 +1,15 @@
 //! Sums and element-wise additions.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use super::pieces::{for_each_piece, range, Shared};
-use super::simd;
+use super::pieces::{Shared, for_each_piece, range};
 
 /// Rows summed in f32 before the partial sum is added to an f64: keeps long sums exact to about f32 rounding.
 pub(super) const ROWS: usize = 64;
 /// Columns handled together: one cache line's worth of vectors.
-pub(super) const COLS: usize = 64;
+pub(super) const COLS: usize = 256;
 /// Elements of a piece of an element-wise pass.
 const CHUNK: usize = 1 << 14;
 
@@ -19,13 +20,9 @@ pub(super) fn add_bias(groups: usize, batch: usize, bias: &[f32], x: &mut [f32])
         return;
     }
     x.par_chunks_mut(cols * batch).zip(bias.par_chunks(cols)).for_each(|(x, bias)| {
-        simd(|| {
-            for row in x.chunks_exact_mut(cols) {
-                for (x, b) in row.iter_mut().zip(bias) {
-                    *x += b;
-                }
-            }
-        });
+        for row in x.chunks_exact_mut(cols) {
+            add_one(bias, row);
+        }
     });
 }
 
@@ -42,7 +39,7 @@ pub(super) fn column_sums(groups: usize, batch: usize, x: &[f32], out: &mut [f32
         let columns = range(block, COLS, cols);
         let x = &x[group * batch * cols..(group + 1) * batch * cols];
         let mut sums = [0.0f64; COLS];
-        simd(|| column_sums_block(x, cols, columns.clone(), &mut sums));
+        sum_columns(x, cols, columns.clone(), &mut sums);
         // SAFETY: each piece has its own columns of its own group.
         let out = unsafe { out.part(group * cols + columns.start..group * cols + columns.end) };
         for (out, sum) in out.iter_mut().zip(sums) {
@@ -51,9 +48,16 @@ pub(super) fn column_sums(groups: usize, batch: usize, x: &[f32], out: &mut [f32
     });
 }
 
+simd_fn! {
+    /// Sums a block of columns of a row-major matrix.
+    fn sum_columns(x: &[f32], cols: usize, columns: Range<usize>, sums: &mut [f64; COLS]) {
+        column_sums_block(x, cols, columns, sums);
+    }
+}
+
 /// Sums a block of columns of a row-major matrix.
 #[inline(always)]
-fn column_sums_block(x: &[f32], cols: usize, columns: std::ops::Range<usize>, sums: &mut [f64; COLS]) {
+fn column_sums_block(x: &[f32], cols: usize, columns: Range<usize>, sums: &mut [f64; COLS]) {
     for rows in x.chunks(cols * ROWS) {
         let mut partial = [0.0f32; COLS];
         for row in rows.chunks_exact(cols) {
@@ -69,17 +73,19 @@ fn column_sums_block(x: &[f32], cols: usize, columns: std::ops::Range<usize>, su
 
 /// `y += x`.
 pub(super) fn add(x: &[f32], y: &mut [f32]) {
-    let work = |(x, y): (&[f32], &mut [f32])| {
-        simd(|| {
-            for (y, x) in y.iter_mut().zip(x) {
-                *y += x;
-            }
-        });
-    };
     if x.len() <= 4 * CHUNK {
-        work((x, y));
+        add_one(x, y);
     } else {
-        x.par_chunks(CHUNK).zip(y.par_chunks_mut(CHUNK)).for_each(work);
+        x.par_chunks(CHUNK).zip(y.par_chunks_mut(CHUNK)).for_each(|(x, y)| add_one(x, y));
+    }
+}
+
+simd_fn! {
+    /// `y += x` on the calling thread.
+    fn add_one(x: &[f32], y: &mut [f32]) {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y += x;
+        }
     }
 }
 
@@ -92,7 +98,7 @@ pub(super) fn add_gram(buffers: &[&[f32]], gram: &mut [f64]) {
         let mut sums = Vec::with_capacity(tasks * (tasks + 1) / 2);
         for i in 0..tasks {
             for j in i..tasks {
-                sums.push(simd(|| dot(&buffers[i][at.clone()], &buffers[j][at.clone()])));
+                sums.push(dot(&buffers[i][at.clone()], &buffers[j][at.clone()]));
             }
         }
         sums
@@ -117,30 +123,30 @@ pub(super) fn add_gram(buffers: &[&[f32]], gram: &mut [f64]) {
     }
 }
 
-/// Inner product in f64, over independent lanes so that it vectorises in a fixed order.
-#[inline(always)]
-fn dot(x: &[f32], y: &[f32]) -> f64 {
-    const LANES: usize = 16;
-    let mut lanes = [0.0f64; LANES];
-    let (xs, x_rest) = x.as_chunks::<LANES>();
-    let (ys, y_rest) = y.as_chunks::<LANES>();
-    for (x, y) in xs.iter().zip(ys) {
-        for lane in 0..LANES {
-            lanes[lane] += f64::from(x[lane]) * f64::from(y[lane]);
+simd_fn! {
+    /// Inner product in f64, over independent lanes so that it vectorises in a fixed order.
+    fn dot(x: &[f32], y: &[f32]) -> f64 {
+        const LANES: usize = 16;
+        let mut lanes = [0.0f64; LANES];
+        let (xs, x_rest) = x.as_chunks::<LANES>();
+        let (ys, y_rest) = y.as_chunks::<LANES>();
+        for (x, y) in xs.iter().zip(ys) {
+            for lane in 0..LANES {
+                lanes[lane] += f64::from(x[lane]) * f64::from(y[lane]);
+            }
         }
+        let rest: f64 = x_rest.iter().zip(y_rest).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
+        lanes.iter().sum::<f64>() + rest
     }
-    let rest: f64 = x_rest.iter().zip(y_rest).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
-    lanes.iter().sum::<f64>() + rest
 }
 
 /// Column sums of a contiguous row-major matrix with `out.len()` columns, on the calling thread.
-#[inline(always)]
 pub(super) fn sum_all_rows(x: &[f32], out: &mut [f32]) {
     let cols = out.len();
     for columns in (0..cols).step_by(COLS) {
         let columns = columns..(columns + COLS).min(cols);
         let mut sums = [0.0f64; COLS];
-        column_sums_block(x, cols, columns.clone(), &mut sums);
+        sum_columns(x, cols, columns.clone(), &mut sums);
         for (out, sum) in out[columns].iter_mut().zip(sums) {
             *out = sum as f32;
         }
@@ -150,16 +156,11 @@ pub(super) fn sum_all_rows(x: &[f32], out: &mut [f32]) {
 /// `out (+)= Σ_i shares[i·stride ..][..out.len()]`, in the order of i.
 pub(super) fn sum_shares(shares: &[f32], stride: usize, out: &mut [f32], accumulate: bool) {
     out.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, out)| {
-        simd(|| {
-            if !accumulate {
-                out.fill(0.0);
-            }
-            for share in shares.chunks(stride) {
-                let share = &share[(chunk * CHUNK).min(share.len())..];
-                for (out, x) in out.iter_mut().zip(share) {
-                    *out += x;
-                }
-            }
-        });
+        if !accumulate {
+            out.fill(0.0);
+        }
+        for share in shares.chunks(stride) {
+            add_one(&share[(chunk * CHUNK).min(share.len())..], out);
+        }
     });
 }

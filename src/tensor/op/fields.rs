@@ -8,7 +8,13 @@ use crate::tensor::kernels::{FieldsInputs, FieldsShape, FieldsSinks};
 use crate::tensor::{Buffer, Kernels, NodeId, Op, ParamId, Pull, Tape, Var};
 
 /// The embeddings of a batch's distinct ids: U×D, from a table of D columns. Its gradient is the table's compact gradient.
-pub fn embed<E: Dim, D: Kernels>(tape: &Tape<D>, ids: &Rc<D::Ids>, distinct: usize, table: ParamId, width: E) -> Var<(usize, E)> {
+pub fn embed<E: Dim, D: Kernels>(
+    tape: &Tape<D>,
+    ids: &Rc<D::Ids>,
+    distinct: usize,
+    table: ParamId,
+    width: E,
+) -> Var<(usize, E)> {
     let mut out = tape.workspace().take(distinct * width.size());
     tape.device().gather_rows(width.size(), &tape.params()[table].value, ids, &mut out);
     tape.record(out, (distinct, width), Embed { table })

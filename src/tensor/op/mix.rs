@@ -5,7 +5,11 @@ use dfdx::shapes::Dim;
 use crate::tensor::{Buffer, Kernels, NodeId, Op, ParamId, Pull, Tape, Var};
 
 /// `h[b] = Σ_e gate[b, e]·x[e, b]`: a gate of B×E over a bank of E×B×N.
-pub fn mix<N: Dim, D: Kernels>(tape: &Tape<D>, gate: Var<(usize, usize)>, x: Var<(usize, usize, N)>) -> Var<(usize, N)> {
+pub fn mix<N: Dim, D: Kernels>(
+    tape: &Tape<D>,
+    gate: Var<(usize, usize)>,
+    x: Var<(usize, usize, N)>,
+) -> Var<(usize, N)> {
     let (groups, batch, cols) = x.shape;
     tape.expect_width("gate", groups, gate.shape.1);
     let mut out = tape.workspace().take(batch * cols.size());

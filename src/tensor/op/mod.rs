@@ -12,10 +12,10 @@ mod parameter;
 mod softmax;
 
 pub use bce::bce;
-pub use fields::{embed, fields_linear, FieldMaps, NumericToken};
+pub use fields::{FieldMaps, NumericToken, embed, fields_linear};
 pub use linear::{bank_linear, linear, output};
 pub use mix::mix;
-pub use norm::{norm_relu_dropout, Norm};
+pub use norm::{Norm, norm_relu_dropout};
 pub use parameter::parameter;
 pub use softmax::softmax;
 

@@ -7,11 +7,11 @@ use dfdx::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{bank_linear, bce, embed, fields_linear, mix, norm_relu_dropout, parameter, FieldMaps, Norm, NumericToken};
+use super::{FieldMaps, Norm, NumericToken, bank_linear, bce, embed, fields_linear, mix, norm_relu_dropout, parameter};
 use crate::tensor::kernels::NORM_EPS;
 use crate::tensor::random::drop_threshold;
 use crate::tensor::{
-    element_hash, FieldIds, FieldLayout, Gradients, Kernels, Key, Kind, Mode, ParamId, Params, Tape, Var, Workspace,
+    FieldIds, FieldLayout, Gradients, Kernels, Key, Kind, Mode, ParamId, Params, Tape, Var, Workspace, element_hash,
 };
 
 type Matrix = Tensor<(usize, usize), f32, Cpu>;
@@ -83,7 +83,8 @@ fn linear_check<D: Kernels>(device: &D) {
         let xe = matrix(&dev, &part(&x, batch * inputs), batch, inputs);
         let we = matrix(&dev, &part(&w, inputs * outputs), inputs, outputs);
         let be: Tensor<(usize,), f32, _> = dev.tensor_from_vec(part(&b, outputs), (outputs,));
-        let out = xe.leaky_trace().matmul(we.clone()) + be.leaky_trace().broadcast_like::<_, Axis<0>>(&(batch, outputs));
+        let out =
+            xe.leaky_trace().matmul(we.clone()) + be.leaky_trace().broadcast_like::<_, Axis<0>>(&(batch, outputs));
         assert_close("linear", &part(&y, batch * outputs), &out.as_vec());
         let grads = (out * matrix(&dev, &part(&c, batch * outputs), batch, outputs)).sum().backward();
         assert_close("linear x", &part(&g[0], batch * inputs), &grads.get(&xe).as_vec());
@@ -126,7 +127,8 @@ fn norm_check<D: Kernels>(device: &D, dropout: f32) {
         let centred = traced - mean;
         let variance = xe.leaky_trace().var::<_, Axis<0>>();
         let normal = centred / (variance + NORM_EPS).sqrt().broadcast_like::<_, Axis<0>>(&shape);
-        let affine = normal * gain_e.leaky_trace().broadcast_like::<_, Axis<0>>(&shape) + shift_e.leaky_trace().broadcast_like::<_, Axis<0>>(&shape);
+        let affine = normal * gain_e.leaky_trace().broadcast_like::<_, Axis<0>>(&shape)
+            + shift_e.leaky_trace().broadcast_like::<_, Axis<0>>(&shape);
         let masks: Vec<f32> = (start..start + batch * cols).map(mask).collect();
         let out = affine.relu() * matrix(&dev, &masks, batch, cols);
         assert_close("norm", &part(&y), &out.as_vec());
