@@ -88,7 +88,7 @@ fn the_main_example_means_what_it_says() {
 fn the_other_pipelines_have_no_problems() {
     let quickstart = read(include_str!("../../pipelines/quickstart.ron"));
     assert!(
-        matches!(&quickstart.stages["log"], Stage::Download(Download { dataset: Dataset::Simulated(log), .. }) if log.rows == 20_000)
+        matches!(&quickstart.stages["log"], Stage::Download(Download { dataset: Dataset::Simulated(log), .. }) if log.rows == 60_000)
     );
     let census = read(include_str!("../../pipelines/census_mmoe.ron"));
     let Stage::Preprocess(preprocess) = &census.stages["preprocess"] else { panic!() };
