@@ -1,9 +1,6 @@
 //! Checkpoints between epochs: everything a run needs to go on to the same bits, in one file written atomically.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Write;
-use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -14,6 +11,7 @@ use super::{StageError, Training};
 use crate::balance::Memory;
 use crate::model::Network;
 use crate::optim::AdamSlot;
+use crate::store::write_atomically;
 use crate::tensor::{Kernels, ParamId};
 
 /// The file's name in the stage's scratch folder.
@@ -60,16 +58,18 @@ impl<D: Kernels> Training<'_, D> {
         let network = &self.trainer.network;
         let device = network.params.device();
         let slots: Vec<_> = (0..network.params.len()).map(|id| self.trainer.adam.slot(ParamId(id))).collect();
-        let mut tensors: Vec<(String, Vec<f32>)> = Vec::new();
+        // bytes at once: the moments of a large model are not to be held twice
+        let mut tensors: Vec<(String, Vec<u8>)> = Vec::new();
+        let bytes_of = |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|x| x.to_le_bytes()).collect() };
         for (ParamId(id), param) in network.params.iter() {
-            tensors.push((format!("value/{id}"), device.download(&param.value)));
+            tensors.push((format!("value/{id}"), bytes_of(&device.download(&param.value))));
             if let Some(slot) = slots[id] {
-                tensors.push((format!("m/{id}"), device.download(&slot.m)));
-                tensors.push((format!("v/{id}"), device.download(&slot.v)));
+                tensors.push((format!("m/{id}"), bytes_of(&device.download(&slot.m))));
+                tensors.push((format!("v/{id}"), bytes_of(&device.download(&slot.v))));
             }
         }
         for (id, values) in self.best.iter().flat_map(|best| best.values.iter().enumerate()) {
-            tensors.push((format!("best/{id}"), values.clone()));
+            tensors.push((format!("best/{id}"), bytes_of(values)));
         }
         let state = State {
             steps: self.trainer.steps,
@@ -83,9 +83,7 @@ impl<D: Kernels> Training<'_, D> {
         let path = self.cx.scratch.join(FILE);
         let failed = |e: &dyn std::fmt::Display| StageError::failed(format!("cannot write the checkpoint: {e}"));
         let state = serde_json::to_string(&state).map_err(|e| failed(&e))?;
-        let bytes: Vec<(String, Vec<u8>)> =
-            tensors.into_iter().map(|(name, v)| (name, v.iter().flat_map(|x| x.to_le_bytes()).collect())).collect();
-        let views = bytes
+        let views = tensors
             .iter()
             .map(|(name, bytes)| Ok((name, TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes)?)))
             .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
@@ -158,13 +156,4 @@ impl<D: Kernels> Training<'_, D> {
         self.best = best;
         Ok(())
     }
-}
-
-/// Written aside, synced, renamed: a reader sees the old file or the new one.
-fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let aside = path.with_extension("tmp");
-    let mut file = File::create(&aside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&aside, path)
 }
