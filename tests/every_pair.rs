@@ -26,7 +26,8 @@ fn problem() -> (Schema, RawBatch) {
     };
     let id = |row: usize| (row * 7 + row / 5) % 4;
     let x = |row: usize| ((row * 13) % 17) as f32 / 17.0;
-    let label = |task: usize, row: usize| f32::from(if task % 2 == 0 { id(row) == task } else { x(row) > 0.5 });
+    let label =
+        |task: usize, row: usize| f32::from(if task.is_multiple_of(2) { id(row) == task } else { x(row) > 0.5 });
     let raw = RawBatch {
         rows: ROWS,
         categorical: (0..ROWS).flat_map(|row| [id(row) as u32, (row % 4) as u32]).collect(),
