@@ -200,7 +200,6 @@ pub trait Kernels: Storage<f32> + Clone + 'static {
         out: &mut Buffer<Self>,
     );
     /// The pull-back of [`Kernels::norm_relu_dropout`]; `cotangent` becomes the gradient of `x` in place.
-    #[allow(clippy::too_many_arguments)]
     fn norm_relu_dropout_back(
         &self,
         shape: &NormShape,

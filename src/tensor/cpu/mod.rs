@@ -2,7 +2,8 @@
 //!
 //! How work is cut into pieces depends on its shape alone and every sum has one order, so results are the same bits on
 //! any number of threads. SIMD is chosen at run time: loops are written for the compiler's vectoriser inside
-//! `simd_fn!`, which compiles them once for each instruction set. This is the one room with `unsafe` in it.
+//! `simd_fn!`, which compiles them once for each instruction set. Beside the slices of
+//! `tensor/buffer.rs` and memory maps, all `unsafe` is here.
 
 #[macro_use]
 mod simd;

@@ -2,7 +2,7 @@
 
 /// Instruction sets that kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code)] // the x86 ones elsewhere
+#[allow(dead_code)] // on other processors than x86-64 only the baseline is ever made
 pub(super) enum Isa {
     /// AVX-512.
     V4,
@@ -37,10 +37,8 @@ impl Isa {
 macro_rules! simd_fn {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*
-        #[allow(clippy::too_many_arguments)]
         $vis fn $name($($arg: $ty),*) $(-> $ret)? {
             #[inline(always)]
-            #[allow(clippy::too_many_arguments)]
             fn baseline($($arg: $ty),*) $(-> $ret)? $body
 
             #[cfg(target_arch = "x86_64")]
@@ -48,13 +46,11 @@ macro_rules! simd_fn {
                 use $crate::tensor::cpu::simd::Isa;
 
                 #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma,bmi1,bmi2")]
-                #[allow(clippy::too_many_arguments)]
                 fn v4($($arg: $ty),*) $(-> $ret)? {
                     baseline($($arg),*)
                 }
 
                 #[target_feature(enable = "avx2,fma,bmi1,bmi2")]
-                #[allow(clippy::too_many_arguments)]
                 fn v3($($arg: $ty),*) $(-> $ret)? {
                     baseline($($arg),*)
                 }
