@@ -5,7 +5,7 @@ use super::{Arch, Model, Sizes};
 use crate::data::{RawBatch, Schema};
 use crate::nn::{Batch, BatchSlot, Builder, TorchTensor};
 use crate::tensor::op::bce;
-use crate::tensor::{FieldLayout, Kernels, Key, Mode, Owner, ParamId, Params, Tape, Var, Workspace};
+use crate::tensor::{FieldLayout, Kernels, Key, Kind, Mode, Owner, ParamId, Params, Tape, Var, Workspace};
 
 /// A model with its parameters.
 pub struct Network<D: Kernels> {
@@ -81,7 +81,11 @@ impl<D: Kernels> Network<D> {
 
     /// A slot for batches of this schema on this network's device.
     pub fn batch_slot(&self, schema: &Schema) -> BatchSlot<D> {
-        let layout = FieldLayout::new(schema.fields.iter().map(|field| field.size));
+        let width = self.params.iter().find_map(|(_, param)| match param.kind {
+            Kind::Table { width } => Some(width),
+            _ => None,
+        });
+        let layout = FieldLayout::new(schema.fields.iter().map(|field| field.size), width.unwrap_or(1));
         BatchSlot::new(self.params.device(), layout)
     }
 

@@ -4,7 +4,7 @@ use dfdx::shapes::HasShape;
 use serde::{Deserialize, Serialize};
 
 use crate::registry::Describe;
-use crate::tensor::{AdamStep, Buffer, Kernels, Kind, ParamId, Params};
+use crate::tensor::{AdamStep, Buffer, Kernels, Kind, MissedSteps, ParamId, Params, WaitingTable};
 
 /// Adam with bias correction and coupled L2 weight decay: the decay is added to the gradient, as `torch.optim.Adam` does.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -32,10 +32,17 @@ impl Describe for Adam {
 }
 
 /// Adam at work on one model's parameters.
+///
+/// An embedding table's gradient is zero but for the rows of the batch, and dense Adam moves the other rows all the same:
+/// by momentum, and by weight decay. With weight decay every row of the table takes every step. Without it, rows outside
+/// the batch wait, and take the steps that they have missed before they are read again ([`AdamState::catch_up`] for a
+/// batch's rows, [`AdamState::settle`] for all): the values are those of dense Adam, and a step costs what its batch costs.
 pub struct AdamState<D: Kernels> {
     hyper: Adam,
     /// First and second moment of each parameter, and the steps it has taken; absent before its first gradient.
     slots: Vec<Option<AdamSlot<D>>>,
+    /// The numbers of the steps so far, for rows that have missed some.
+    steps: Vec<AdamStep>,
 }
 
 /// What Adam remembers of one parameter.
@@ -46,12 +53,21 @@ pub struct AdamSlot<D: Kernels> {
     pub v: Buffer<D>,
     /// Steps taken: a parameter without a gradient takes none, as in PyTorch.
     pub steps: u64,
+    /// Steps that each row of a table has taken, where rows may wait; 0 for a row that never had a gradient.
+    taken: Vec<u32>,
+}
+
+impl<D: Kernels> AdamSlot<D> {
+    /// What is remembered after so many steps, every row having taken all of them.
+    pub fn new(m: Buffer<D>, v: Buffer<D>, steps: u64) -> Self {
+        Self { m, v, steps, taken: Vec::new() }
+    }
 }
 
 impl<D: Kernels> AdamState<D> {
     /// No step taken yet.
     pub fn new(hyper: Adam, params: &Params<D>) -> Self {
-        Self { hyper, slots: params.iter().map(|_| None).collect() }
+        Self { hyper, slots: params.iter().map(|_| None).collect(), steps: Vec::new() }
     }
 
     /// One step of one parameter with the gradient `Σ w·g`; without any gradient nothing happens, not even decay.
@@ -63,19 +79,52 @@ impl<D: Kernels> AdamState<D> {
         let device = params.device().clone();
         let param = &mut params[id];
         let len = param.value.shape().0;
-        let slot =
-            self.slots[id.0].get_or_insert_with(|| AdamSlot { m: device.zeros(len), v: device.zeros(len), steps: 0 });
+        let slot = self.slots[id.0].get_or_insert_with(|| AdamSlot::new(device.zeros(len), device.zeros(len), 0));
         slot.steps += 1;
         let step = self.hyper.at(slot.steps);
-        let moments = (&mut slot.m, &mut slot.v);
         match param.kind {
-            Kind::Weight => device.adam(&step, &mut param.value, moments, gradients),
-            Kind::Table { width } => device.adam_rows(&step, width, ids, &mut param.value, moments, gradients),
+            Kind::Weight => device.adam(&step, &mut param.value, (&mut slot.m, &mut slot.v), gradients),
+            Kind::Table { width } if self.hyper.weight_decay == 0.0 => {
+                if slot.taken.is_empty() {
+                    slot.taken = vec![step.index - 1; len / width];
+                }
+                let value = &mut param.value;
+                let table = WaitingTable { width, value, m: &mut slot.m, v: &mut slot.v, taken: &mut slot.taken };
+                device.adam_batch_rows(&step, ids, table, gradients);
+            }
+            Kind::Table { width } => {
+                device.adam_rows(&step, width, ids, &mut param.value, (&mut slot.m, &mut slot.v), gradients)
+            }
             Kind::Statistic => {}
         }
     }
 
-    /// What is remembered of a parameter.
+    /// Brings the batch's rows of every table up to date; to be called before they are read.
+    pub fn catch_up(&mut self, params: &mut Params<D>, ids: &D::Ids) {
+        self.take_missed(params, Some(ids));
+    }
+
+    /// Brings every row of every table up to date; to be called before the parameters are used otherwise.
+    pub fn settle(&mut self, params: &mut Params<D>) {
+        self.take_missed(params, None);
+    }
+
+    fn take_missed(&mut self, params: &mut Params<D>, ids: Option<&D::Ids>) {
+        let device = params.device().clone();
+        for (id, slot) in self.slots.iter_mut().enumerate() {
+            let Some(slot) = slot.as_mut().filter(|slot| !slot.taken.is_empty()) else { continue };
+            let param = &mut params[ParamId(id)];
+            let Kind::Table { width } = param.kind else { continue };
+            let now = slot.steps as usize;
+            self.steps.extend((self.steps.len()..now).map(|t| self.hyper.at(t as u64 + 1)));
+            let missed = MissedSteps { steps: &self.steps[..now], window: self.hyper.window() };
+            let value = &mut param.value;
+            let table = WaitingTable { width, value, m: &mut slot.m, v: &mut slot.v, taken: &mut slot.taken };
+            device.adam_catch_up(&missed, ids, table);
+        }
+    }
+
+    /// What is remembered of a parameter; of a table only once it is settled.
     pub fn slot(&self, id: ParamId) -> Option<&AdamSlot<D>> {
         self.slots[id.0].as_ref()
     }
@@ -89,9 +138,11 @@ impl<D: Kernels> AdamState<D> {
 impl Adam {
     /// The numbers of the `t`-th step (from 1), corrections computed in f64.
     fn at(&self, t: u64) -> AdamStep {
+        let index = u32::try_from(t).unwrap_or(u32::MAX);
         let t = i32::try_from(t).unwrap_or(i32::MAX);
         let (beta1, beta2) = self.betas;
         AdamStep {
+            index,
             step_size: (self.lr / (1.0 - beta1.powi(t))) as f32,
             beta1: beta1 as f32,
             beta2: beta2 as f32,
@@ -99,5 +150,95 @@ impl Adam {
             eps: self.eps as f32,
             weight_decay: self.weight_decay as f32,
         }
+    }
+
+    /// Steps without a gradient after which what a row has still to move is less than 1e-9 of a step size: its update
+    /// shrinks by β₁/√β₂ a step, from at most (1 − β₁)/√(1 − β₂) step sizes.
+    fn window(&self) -> usize {
+        const NEGLIGIBLE: f64 = 1e-9;
+        let (beta1, beta2) = self.betas;
+        let ratio = beta1 / beta2.sqrt();
+        if !(0.0..1.0).contains(&ratio) {
+            return usize::MAX;
+        }
+        let first = ((1.0 - beta1) / (1.0 - beta2).sqrt()).max(1.0);
+        let steps = (NEGLIGIBLE * (1.0 - ratio) / first).ln() / ratio.ln();
+        steps.ceil() as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::{Cpu, FieldIds, FieldLayout};
+
+    /// A table of rows of width 2, stepped on batches of ids: by rows that wait, and by a parameter that is dense.
+    fn both_ways(hyper: Adam, rows: usize, batches: &[Vec<u32>]) -> [Vec<f32>; 2] {
+        let device = Cpu::default();
+        let layout = FieldLayout::new([rows], 2);
+        let values: Vec<f32> = (0..rows * 2).map(|i| (i as f32 * 0.7).sin()).collect();
+        let mut params = Params::new(&device);
+        let table = params.add("table".into(), Kind::Table { width: 2 }, &values);
+        let dense = params.add("dense".into(), Kind::Weight, &values);
+        let mut adam = AdamState::new(hyper, &params);
+        let mut ids = FieldIds::default();
+        for (t, batch) in batches.iter().enumerate() {
+            ids.index(&layout, batch, batch.len());
+            adam.catch_up(&mut params, &ids);
+            for &row in &ids.rows {
+                let at = row as usize * 2..row as usize * 2 + 2;
+                let (seen, should) = (&params[table].value.as_vec()[at.clone()], &params[dense].value.as_vec()[at]);
+                assert!(seen.iter().zip(should).all(|(a, b)| (a - b).abs() < 1e-6), "step {t}: {seen:?} {should:?}");
+            }
+            let compact: Vec<f32> = (0..ids.len() * 2).map(|i| ((t * 31 + i) as f32 * 1.3).cos()).collect();
+            let mut full = vec![0.0; rows * 2];
+            for (compact, &row) in compact.chunks(2).zip(&ids.rows) {
+                full[row as usize * 2..row as usize * 2 + 2].copy_from_slice(compact);
+            }
+            let (compact, full) = (device.upload(&compact), device.upload(&full));
+            adam.step(&mut params, table, &ids, &[(1.0, &compact)]);
+            adam.step(&mut params, dense, &ids, &[(1.0, &full)]);
+        }
+        adam.settle(&mut params);
+        [table, dense].map(|id| params[id].value.as_vec())
+    }
+
+    fn ids_of(steps: u32) -> Vec<Vec<u32>> {
+        let busy = (0..steps).map(|t| vec![t % 5, 5 + (t * t) % 7]);
+        // one row early, again far beyond the window, and one never
+        busy.enumerate()
+            .map(|(t, mut ids)| {
+                ids.push(if t < 3 || t == 700 { 13 } else { ids[0] });
+                ids
+            })
+            .collect()
+    }
+
+    #[test]
+    fn rows_that_wait_end_where_dense_adam_takes_them() {
+        let hyper = Adam { lr: 0.01, weight_decay: 0.0, ..Adam::default() };
+        let [table, dense] = both_ways(hyper, 20, &ids_of(900));
+        for (i, (a, b)) in table.iter().zip(&dense).enumerate() {
+            assert!((a - b).abs() < 2e-6, "{i}: {a} {b}");
+        }
+        assert_eq!(table[19 * 2..], dense[19 * 2..], "a row that never had a gradient stays");
+        assert_ne!(table[13 * 2], (26.0f32 * 0.7).sin());
+    }
+
+    #[test]
+    fn with_weight_decay_every_row_moves_every_step_to_the_bit() {
+        let hyper = Adam { lr: 0.01, weight_decay: 0.1, ..Adam::default() };
+        let [table, dense] = both_ways(hyper, 20, &ids_of(200));
+        assert_eq!(table, dense);
+        assert_ne!(table[19 * 2], (38.0f32 * 0.7).sin());
+    }
+
+    #[test]
+    fn the_window_covers_what_moves() {
+        let hyper = Adam::default();
+        let window = hyper.window();
+        assert!((150..400).contains(&window), "{window}");
+        assert_eq!(Adam { betas: (0.0, 0.999), ..hyper }.window(), 0);
+        assert_eq!(Adam { betas: (0.9999, 0.9), ..hyper }.window(), usize::MAX);
     }
 }

@@ -132,6 +132,8 @@ pub const NORM_MOMENTUM: f32 = 0.1;
 /// Adam's numbers for one step of one parameter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamStep {
+    /// Which step of the parameter this is, from 1.
+    pub index: u32,
     /// Step size divided by the first moment's bias correction.
     pub step_size: f32,
     /// Decay of the first moment.
@@ -144,6 +146,29 @@ pub struct AdamStep {
     pub eps: f32,
     /// L2 penalty added to the gradient.
     pub weight_decay: f32,
+}
+
+/// The steps of a parameter so far, for rows that have not taken the latest.
+#[derive(Debug, Clone, Copy)]
+pub struct MissedSteps<'a> {
+    /// Every step from the first.
+    pub steps: &'a [AdamStep],
+    /// Steps after its last gradient in which a row still moves; after them its moments decay without moving it.
+    pub window: usize,
+}
+
+/// An embedding table of which rows may wait with their steps, and what Adam remembers of it.
+pub struct WaitingTable<'a, D: Kernels> {
+    /// Width of a row.
+    pub width: usize,
+    /// The rows.
+    pub value: &'a mut Buffer<D>,
+    /// First moments.
+    pub m: &'a mut Buffer<D>,
+    /// Second moments.
+    pub v: &'a mut Buffer<D>,
+    /// Steps each row has taken; 0 for one that never had a gradient.
+    pub taken: &'a mut [u32],
 }
 
 /// The kernels a device must offer. Buffers are flat; row-major unless a [`Matrix`] says otherwise; an output not marked
@@ -269,6 +294,16 @@ pub trait Kernels: Storage<f32> + Clone + 'static {
         moments: (&mut Buffer<Self>, &mut Buffer<Self>),
         gradients: &[(f32, &Buffer<Self>)],
     );
+    /// The same for the batch's rows alone: the others miss this step and take it in [`Kernels::adam_catch_up`].
+    fn adam_batch_rows(
+        &self,
+        step: &AdamStep,
+        ids: &Self::Ids,
+        table: WaitingTable<Self>,
+        gradients: &[(f32, &Buffer<Self>)],
+    );
+    /// Takes the steps that rows of a table (the batch's, or all) have missed: gradient 0, no weight decay.
+    fn adam_catch_up(&self, missed: &MissedSteps, ids: Option<&Self::Ids>, table: WaitingTable<Self>);
 }
 
 /// What the pull-back of normalisation reads.

@@ -8,7 +8,7 @@
 mod buffer;
 pub mod cpu;
 mod index;
-mod kernels;
+pub mod kernels;
 pub mod op;
 mod params;
 mod random;
@@ -16,8 +16,8 @@ mod tape;
 mod workspace;
 
 pub use buffer::{Buffer, CpuSlice};
-pub use index::{FieldIds, FieldLayout};
-pub use kernels::{AdamStep, Kernels, Matrix, NormInputs, Product};
+pub use index::{FieldIds, FieldLayout, Route};
+pub use kernels::{AdamStep, Kernels, Matrix, MissedSteps, NormInputs, Product, WaitingTable};
 pub use params::{Gradients, Kind, Owner, Param, ParamId, Params};
 pub use random::{Key, element_hash};
 pub use tape::{Mode, NodeId, Op, Pull, Tape, Var};

@@ -130,6 +130,7 @@ impl<'a, D: Kernels> Training<'a, D> {
         }
         weights.iter_mut().for_each(|weight| *weight /= f64::from(steps));
         self.workspace.clear();
+        self.trainer.settle();
         let valid = self.validate()?;
         self.judge(epoch, &losses, &weights, &valid);
         self.workspace.clear();

@@ -140,7 +140,7 @@ impl<D: Kernels> Training<'_, D> {
             slots.push(match steps {
                 Some(steps) => {
                     let (m, v) = (read(format!("m/{id}"), *len)?, read(format!("v/{id}"), *len)?);
-                    Some(AdamSlot { m: device.upload(&m), v: device.upload(&v), steps: *steps })
+                    Some(AdamSlot::new(device.upload(&m), device.upload(&v), *steps))
                 }
                 None => None,
             });

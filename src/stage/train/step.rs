@@ -9,7 +9,7 @@ use crate::tensor::{Gradients, Kernels, Key, Mode, Owner, ParamId, Tape, Var, Wo
 
 /// A network, its optimizer and its balancer.
 pub struct Trainer<D: Kernels> {
-    /// The model.
+    /// The model; [`Trainer::settle`] before it is used outside a step.
     pub network: Network<D>,
     /// Its optimizer.
     pub adam: AdamState<D>,
@@ -38,8 +38,14 @@ impl<D: Kernels> Trainer<D> {
         Self { network, adam, method, steps: 0, seed, gradients }
     }
 
+    /// Brings every parameter up to date: between two steps, rows of embedding tables may wait for theirs.
+    pub fn settle(&mut self) {
+        self.adam.settle(&mut self.network.params);
+    }
+
     /// One optimizer step on a batch. Nothing is updated when a loss is not finite.
     pub fn step(&mut self, batch: &Batch<D>, epoch: u64, workspace: &Workspace<D>) -> Report {
+        self.adam.catch_up(&mut self.network.params, &batch.ids);
         let mode = Mode::Train { key: Key::of_step(self.seed, self.steps) };
         let tape = Tape::new(&self.network.params, workspace, mode);
         let scalars = self.network.losses(&tape, batch);

@@ -1,7 +1,11 @@
 //! Adam's step in one pass over value, moments and gradients.
 
+use std::ops::Range;
+
 use super::pieces::{Shared, for_each_piece, range};
-use crate::tensor::kernels::AdamStep;
+use crate::tensor::buffer::CpuSlice;
+use crate::tensor::kernels::{AdamStep, MissedSteps, WaitingTable};
+use crate::tensor::{Cpu, FieldIds};
 
 /// Elements of a piece.
 const CHUNK: usize = 1 << 14;
@@ -50,33 +54,130 @@ pub(super) fn dense(
     });
 }
 
-/// One step of a table whose gradients hold these rows (ascending) only; the other rows' gradient is zero, and they move by
-/// momentum and weight decay all the same, as dense Adam moves them.
-pub(super) fn rows(
+/// A table and its moments, shared out by rows.
+struct Table<'a> {
+    width: usize,
+    parts: [Shared<'a>; 3],
+}
+
+impl<'a> Table<'a> {
+    fn new(width: usize, value: &'a mut [f32], (m, v): (&'a mut [f32], &'a mut [f32])) -> Self {
+        Self { width, parts: [Shared::new(value), Shared::new(m), Shared::new(v)] }
+    }
+
+    /// Value and moments of these rows.
+    ///
+    /// # Safety
+    /// Rows in use at the same time must not overlap.
+    unsafe fn rows(&self, rows: Range<usize>) -> [&mut [f32]; 3] {
+        let at = rows.start * self.width..rows.end * self.width;
+        // SAFETY: by the caller's promise.
+        self.parts.each_ref().map(|part| unsafe { part.part(at.clone()) })
+    }
+}
+
+/// The gradients of one compact row, in memory that is used again.
+fn gradients_of<'a, 'b>(
+    parts: &'b mut Vec<(f32, &'a [f32])>,
+    gradients: &[(f32, &'a [f32])],
+    width: usize,
+    compact: usize,
+) -> &'b [(f32, &'a [f32])] {
+    parts.clear();
+    parts.extend(gradients.iter().map(|(w, gradient)| (*w, &gradient[compact * width..(compact + 1) * width])));
+    parts
+}
+
+/// One step of a table whose gradients hold the batch's compact rows only. The other rows' gradient is zero, and they move
+/// by momentum and weight decay all the same, as dense Adam moves them.
+pub(super) fn all_rows(
     step: &AdamStep,
     width: usize,
-    touched: &[u32],
+    ids: &FieldIds,
     value: &mut [f32],
     moments: (&mut [f32], &mut [f32]),
     gradients: &[(f32, &[f32])],
 ) {
     let count = value.len() / width;
     let rows_a_piece = (CHUNK / width).max(1);
-    let (value, m, v) = (Shared::new(value), Shared::new(moments.0), Shared::new(moments.1));
+    let touched = ids.ascending();
+    let table = Table::new(width, value, moments);
     for_each_piece(count.div_ceil(rows_a_piece), count * width, |piece| {
         let rows = range(piece, rows_a_piece, count);
-        let mut next = touched.partition_point(|&row| (row as usize) < rows.start);
-        for row in rows {
-            let at = row * width..(row + 1) * width;
-            // SAFETY: each piece has its own rows.
-            let (value, m, v) = unsafe { (value.part(at.clone()), m.part(at.clone()), v.part(at)) };
-            if touched.get(next).is_some_and(|&touched| touched as usize == row) {
-                let parts: Vec<_> = gradients.iter().map(|(w, g)| (*w, &g[next * width..(next + 1) * width])).collect();
-                run(step, value, m, v, &parts);
-                next += 1;
-            } else {
-                run(step, value, m, v, &[]);
-            }
+        let first = touched.partition_point(|&(row, _)| (row as usize) < rows.start);
+        let last = touched.partition_point(|&(row, _)| (row as usize) < rows.end);
+        let mut parts = Vec::with_capacity(gradients.len());
+        let mut next = rows.start;
+        for &(row, compact) in &touched[first..last] {
+            let row = row as usize;
+            // SAFETY: each piece has its own rows, and takes them one run after the other.
+            let [value, m, v] = unsafe { table.rows(next..row) };
+            run(step, value, m, v, &[]);
+            // SAFETY: as above.
+            let [value, m, v] = unsafe { table.rows(row..row + 1) };
+            run(step, value, m, v, gradients_of(&mut parts, gradients, width, compact as usize));
+            next = row + 1;
+        }
+        // SAFETY: as above.
+        let [value, m, v] = unsafe { table.rows(next..rows.end) };
+        run(step, value, m, v, &[]);
+    });
+}
+
+/// One step of the batch's rows; the others wait for [`catch_up`].
+pub(super) fn batch_rows(step: &AdamStep, ids: &FieldIds, table: WaitingTable<Cpu>, gradients: &[(f32, &[f32])]) {
+    let WaitingTable { width, value, m, v, taken } = table;
+    let rows_a_piece = (CHUNK / width).max(1);
+    let table = Table::new(width, value.slice_mut(), (m.slice_mut(), v.slice_mut()));
+    for_each_piece(ids.len().div_ceil(rows_a_piece), ids.len() * width, |piece| {
+        let mut parts = Vec::with_capacity(gradients.len());
+        for compact in range(piece, rows_a_piece, ids.len()) {
+            let row = ids.rows[compact] as usize;
+            // SAFETY: compact rows stand for different rows of the table, and each piece has its own.
+            let [value, m, v] = unsafe { table.rows(row..row + 1) };
+            run(step, value, m, v, gradients_of(&mut parts, gradients, width, compact));
         }
     });
+    ids.rows.iter().for_each(|&row| taken[row as usize] = step.index);
+}
+
+/// Takes the steps that rows (of the batch, or all) have missed, with gradient zero.
+pub(super) fn catch_up(missed: &MissedSteps, ids: Option<&FieldIds>, table: WaitingTable<Cpu>) {
+    /// Rows of a piece: few, because some have missed much and some little.
+    const ROWS: usize = 16;
+    let WaitingTable { width, value, m, v, taken } = table;
+    let now = missed.steps.len();
+    // a row that was never touched has zero moments and stays where it is
+    let late = |row: &usize| taken[*row] > 0 && (taken[*row] as usize) < now;
+    let rows: Vec<usize> = match ids {
+        Some(ids) => ids.rows.iter().map(|&row| row as usize).filter(late).collect(),
+        None => (0..taken.len()).filter(late).collect(),
+    };
+    let table = Table::new(width, value.slice_mut(), (m.slice_mut(), v.slice_mut()));
+    for_each_piece(rows.len().div_ceil(ROWS), rows.len() * width * ROWS, |piece| {
+        for &row in &rows[range(piece, ROWS, rows.len())] {
+            // SAFETY: rows are listed once, and each piece has its own.
+            let [value, m, v] = unsafe { table.rows(row..row + 1) };
+            replay(missed, taken[row] as usize, value, m, v);
+        }
+    });
+    rows.iter().for_each(|&row| taken[row] = now as u32);
+}
+
+simd_fn! {
+    /// The steps from `taken` on of one row; those beyond the window no longer move it and its moments decay at once.
+    fn replay(missed: &MissedSteps, taken: usize, value: &mut [f32], m: &mut [f32], v: &mut [f32]) {
+        let steps = &missed.steps[taken..];
+        let (steps, rest) = steps.split_at(steps.len().min(missed.window));
+        for step in steps {
+            value.iter_mut().zip(&mut *m).zip(&mut *v).for_each(|((value, m), v)| update(step, 0.0, value, m, v));
+        }
+        if let [step, ..] = rest {
+            let left = rest.len() as i32;
+            let decay1 = f64::from(step.beta1).powi(left) as f32;
+            let decay2 = f64::from(step.beta2).powi(left) as f32;
+            m.iter_mut().for_each(|m| *m *= decay1);
+            v.iter_mut().for_each(|v| *v *= decay2);
+        }
+    }
 }

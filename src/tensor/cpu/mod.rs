@@ -16,11 +16,15 @@ mod normalise;
 mod pieces;
 mod product;
 mod reduce;
+mod scratch;
 
 use dfdx::tensor::{TensorFromVec, ZerosTensor};
 
 use super::buffer::CpuSlice;
-use super::kernels::{AdamStep, FieldsInputs, FieldsShape, FieldsSinks, Kernels, NormInputs, NormShape, Product, Sink};
+use super::kernels::{
+    AdamStep, FieldsInputs, FieldsShape, FieldsSinks, Kernels, MissedSteps, NormInputs, NormShape, Product, Sink,
+    WaitingTable,
+};
 use super::{Buffer, Cpu, FieldIds};
 
 impl Kernels for Cpu {
@@ -201,6 +205,21 @@ impl Kernels for Cpu {
     ) {
         let gradients: Vec<_> = gradients.iter().map(|(w, g)| (*w, g.slice())).collect();
         let moments = (moments.0.slice_mut(), moments.1.slice_mut());
-        adam::rows(step, width, &ids.rows, value.slice_mut(), moments, &gradients);
+        adam::all_rows(step, width, ids, value.slice_mut(), moments, &gradients);
+    }
+
+    fn adam_batch_rows(
+        &self,
+        step: &AdamStep,
+        ids: &FieldIds,
+        table: WaitingTable<Self>,
+        gradients: &[(f32, &Buffer<Self>)],
+    ) {
+        let gradients: Vec<_> = gradients.iter().map(|(w, g)| (*w, g.slice())).collect();
+        adam::batch_rows(step, ids, table, &gradients);
+    }
+
+    fn adam_catch_up(&self, missed: &MissedSteps, ids: Option<&FieldIds>, table: WaitingTable<Self>) {
+        adam::catch_up(missed, ids, table);
     }
 }

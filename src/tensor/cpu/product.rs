@@ -5,8 +5,8 @@ use crate::tensor::kernels::{Matrix, Product};
 
 /// Multiplications a piece should have at least.
 const PIECE: usize = 1 << 22;
-/// No more pieces than this for one matrix of a batch.
-const MOST: usize = 16;
+/// About as many pieces as this for a whole batch of products: every piece packs the factor it shares with the others anew.
+const MOST: usize = 32;
 
 /// `batch` products, see [`Product`].
 pub(super) fn product(p: &Product, a: &[f32], b: &[f32], c: &mut [f32]) {
@@ -15,7 +15,7 @@ pub(super) fn product(p: &Product, a: &[f32], b: &[f32], c: &mut [f32]) {
     }
     assert!(p.c.col == 1, "the result of a product is row-major");
     let multiplications = p.m * p.n * p.k;
-    let pieces = (multiplications / PIECE).clamp(1, MOST);
+    let pieces = (multiplications / PIECE).clamp(1, (MOST / p.batch).max(1));
     let by_rows = p.m >= p.n;
     // whole micro-panels: 16 divides every tile size of the kernels
     let piece = (if by_rows { p.m } else { p.n }).div_ceil(pieces).next_multiple_of(16);

@@ -76,7 +76,7 @@ pub(super) fn add(x: &[f32], y: &mut [f32]) {
 
 simd_fn! {
     /// `y += x` on the calling thread.
-    fn add_one(x: &[f32], y: &mut [f32]) {
+    pub(super) fn add_one(x: &[f32], y: &mut [f32]) {
         for (y, x) in y.iter_mut().zip(x) {
             *y += x;
         }

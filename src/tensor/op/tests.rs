@@ -11,7 +11,8 @@ use super::{FieldMaps, Norm, NumericToken, bank_linear, bce, embed, fields_linea
 use crate::tensor::kernels::NORM_EPS;
 use crate::tensor::random::drop_threshold;
 use crate::tensor::{
-    FieldIds, FieldLayout, Gradients, Kernels, Key, Kind, Mode, ParamId, Params, Tape, Var, Workspace, element_hash,
+    FieldIds, FieldLayout, Gradients, Kernels, Key, Kind, Mode, ParamId, Params, Route, Tape, Var, Workspace,
+    element_hash,
 };
 
 type Matrix = Tensor<(usize, usize), f32, Cpu>;
@@ -187,10 +188,10 @@ fn bce_check<D: Kernels>(device: &D) {
 }
 
 /// Against the dense definition: gather the embeddings, append the numeric token, multiply.
-fn fields_check<D: Kernels>(device: &D, numerical: usize, sizes: &[usize]) {
+fn fields_check<D: Kernels>(device: &D, numerical: usize, sizes: &[usize], route: impl Fn(usize) -> Route) {
     let (groups, batch, outputs, width) = (2, 33, 70, 5);
     let fields = sizes.len();
-    let layout = FieldLayout::new(sizes.iter().copied());
+    let layout = FieldLayout::new(sizes.iter().copied(), width);
     let slots = fields + usize::from(numerical > 0);
     let mut rng = ChaCha8Rng::seed_from_u64(20);
     let categorical: Vec<u32> =
@@ -202,7 +203,7 @@ fn fields_check<D: Kernels>(device: &D, numerical: usize, sizes: &[usize]) {
     let x = random(19, batch * numerical);
     let c = random(21, groups * batch * outputs);
     let mut ids = FieldIds::default();
-    ids.index(&layout, &categorical, batch);
+    ids.index_by(&layout, &categorical, batch, route);
     let (distinct, rows) = (ids.len(), ids.rows.clone());
     let ids = Rc::new(device.ids(ids));
     let (y, g) = ours(
@@ -276,10 +277,23 @@ fn suite<D: Kernels>(device: &D) {
     norm_check(device, 0.3);
     gate_check(device);
     bce_check(device);
-    fields_check(device, 3, &[4, 9, 2]);
-    fields_check(device, 0, &[4, 9]);
-    fields_check(device, 6, &[]);
-    fields_check(device, 2, &[1000]);
+    let by_table = |_| Route::Table;
+    fields_check(device, 3, &[4, 9, 2], by_table);
+    fields_check(device, 0, &[4, 9], by_table);
+    fields_check(device, 6, &[], by_table);
+    fields_check(device, 2, &[1000], by_table);
+    // the same formula whichever way a field goes, and with both ways in one batch
+    fields_check(device, 3, &[4, 9, 2], |_| Route::Direct);
+    fields_check(device, 0, &[4, 9], |_| Route::Direct);
+    for most in [3, 8, 28] {
+        fields_check(
+            device,
+            3,
+            &[4, 1000, 2, 9, 70],
+            |distinct| if distinct <= most { Route::Table } else { Route::Direct },
+        );
+    }
+    fields_check(device, 2, &[7, 1_000_000], |distinct| if distinct < 20 { Route::Table } else { Route::Direct });
 }
 
 #[test]
