@@ -1,89 +1,310 @@
-//! Ours and PyTorch side by side: the same training step, in turn, in one go; prints median times and ratios.
+//! Ours and PyTorch side by side: the same work, in turn, in one go; prints medians, ratios and peak memory.
 //!
-//! `cargo bench --bench side_by_side -- --python PYTHON` (a Python with torch; see `benches/README.md`). Without
-//! `--python` only our side is timed. `--only TEXT` picks cases by name.
+//! `cargo bench --bench side_by_side -- --python PYTHON` (a Python with torch, numpy and pandas; see `benches/README.md`).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use clap::Parser;
 use mtorec::balance::Balancer;
 use mtorec::balance::gram::NashMtl;
 use mtorec::balance::loss::Ls;
-use mtorec::data::{Field, RawBatch, Schema};
+use mtorec::data::{Field, Parts, RawBatch, Rows, Schema, batches, epoch_order};
 use mtorec::model::{Arch, Mmoe, Network, SharedBottom, Sizes};
 use mtorec::optim::Adam;
+use mtorec::stage::evaluate::predict;
+use mtorec::stage::loading::for_each_batch;
 use mtorec::stage::train::Trainer;
 use mtorec::tensor::{Cpu, Workspace};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Rows of a batch, and what a row holds: the sizes of the processed AliExpress log.
 const BATCH: usize = 2048;
 const FIELDS: usize = 16;
 const IDS: usize = 31;
 const NUMERICAL: usize = 63;
+/// Ids of the one field that some cases add.
+const WIDE: usize = 1_000_000;
 const WARM_UP: usize = 3;
-const STEPS: usize = 15;
+const STEPS: usize = 12;
+/// Rows of an epoch, and of an evaluation.
+const ROWS: usize = 40 * BATCH;
+/// Rows of the CSV files to preprocess: training, test.
+const CSV_ROWS: [usize; 2] = [60_000, 20_000];
 
-struct Case {
-    name: &'static str,
-    arch: Arch,
-    balancer: Balancer,
+/// Times mtorec against PyTorch.
+#[derive(Parser)]
+struct Arguments {
+    /// A Python with torch, numpy and pandas; without one only our side is timed.
+    #[arg(long)]
+    python: Option<PathBuf>,
+    /// Only works whose name contains this.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// How often the two sides take turns; medians over all turns are shown.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Also time PyTorch's steps under `torch.compile`, which takes a minute to compile each.
+    #[arg(long)]
+    compile: bool,
+    /// Times one work in this process and prints JSON.
+    #[arg(long, hide = true)]
+    one: Option<String>,
+    /// Given by `cargo bench`.
+    #[arg(long, hide = true)]
+    bench: bool,
 }
 
-fn cases() -> Vec<Case> {
-    let arches: [(Arch, &str); 2] =
-        [(SharedBottom::default().into(), "SharedBottom"), (Mmoe::default().into(), "Mmoe")];
-    let mut cases = Vec::new();
-    for (arch, model) in arches {
-        let balancers: [(Balancer, &str); 2] = [(Ls::default().into(), "Ls"), (NashMtl::default().into(), "NashMtl")];
-        for (balancer, method) in balancers {
-            let name = format!("{model} {method}").leak();
-            cases.push(Case { name, arch: arch.clone(), balancer });
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    /// One training step, the batch in memory.
+    Step,
+    /// One epoch: shuffling, loading, training steps.
+    Epoch,
+    /// Scores of many rows.
+    Evaluation,
+    /// CSV files to an encoded data set on disk.
+    Preprocessing,
+}
+
+#[derive(Debug, Clone)]
+struct Work {
+    kind: Kind,
+    model: &'static str,
+    method: &'static str,
+    wide: usize,
+    weight_decay: f64,
+}
+
+impl Work {
+    fn name(&self) -> String {
+        let wide = if self.wide > 0 { ", +1M ids" } else { "" };
+        let decay = if self.weight_decay == 0.0 { ", no decay" } else { "" };
+        match self.kind {
+            Kind::Step => format!("{} {} step{wide}{decay}", self.model, self.method),
+            Kind::Epoch => format!("{} {} epoch of {ROWS} rows", self.model, self.method),
+            Kind::Evaluation => format!("{} evaluation of {ROWS} rows", self.model),
+            Kind::Preprocessing => format!("preprocessing of {} rows", CSV_ROWS.iter().sum::<usize>()),
         }
     }
-    cases
-}
 
-fn schema() -> Schema {
-    Schema {
-        fields: (0..FIELDS).map(|f| Field { name: format!("f{f}"), size: IDS, out_of_vocabulary: None }).collect(),
-        numerical: (0..NUMERICAL).map(|j| format!("x{j}")).collect(),
-        tasks: vec!["click".into(), "conversion".into()],
+    fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        let step = Self { kind: Kind::Step, model: "Mmoe", method: "Ls", wide: 0, weight_decay: 1e-6 };
+        for model in ["SharedBottom", "Mmoe"] {
+            for method in ["Ls", "NashMtl"] {
+                all.push(Self { model, method, ..step });
+            }
+        }
+        all.push(Self { wide: WIDE, ..step });
+        all.push(Self { wide: WIDE, weight_decay: 0.0, ..step });
+        all.push(Self { kind: Kind::Epoch, ..step });
+        all.push(Self { kind: Kind::Evaluation, ..step });
+        all.push(Self { kind: Kind::Preprocessing, ..step });
+        all
     }
-}
 
-fn random_batch(rows: usize) -> RawBatch {
-    let mut rng = ChaCha8Rng::seed_from_u64(7);
-    RawBatch {
-        rows,
-        categorical: (0..rows * FIELDS).map(|_| rng.random_range(0..IDS as u32)).collect(),
-        numerical: (0..rows * NUMERICAL).map(|_| rng.random()).collect(),
-        labels: (0..rows * 2).map(|_| f32::from(rng.random_bool(0.05))).collect(),
+    fn arch(&self) -> Arch {
+        match self.model {
+            "SharedBottom" => SharedBottom::default().into(),
+            _ => Mmoe::default().into(),
+        }
     }
-}
 
-/// Median seconds of one of our steps, batch indexing included.
-fn ours(case: &Case) -> f64 {
-    let (device, schema, raw) = (Cpu::default(), schema(), random_batch(BATCH));
-    let network = Network::build(&case.arch, &Sizes::Paper, &schema, 1, &device).expect("a model that fits");
-    let method = case.balancer.build(network.tasks()).expect("a balancer for two tasks");
-    let mut slot = network.batch_slot(&schema);
-    let workspace = Workspace::new(&device);
-    let mut trainer = Trainer::new(network, Adam::default(), method, 1);
-    let mut times: Vec<f64> = (0..WARM_UP + STEPS)
-        .map(|_| {
+    fn balancer(&self) -> Balancer {
+        match self.method {
+            "Ls" => Ls::default().into(),
+            _ => NashMtl::default().into(),
+        }
+    }
+
+    fn schema(&self) -> Schema {
+        let sizes = std::iter::repeat_n(IDS, FIELDS).chain((self.wide > 0).then_some(self.wide));
+        Schema {
+            fields: sizes
+                .enumerate()
+                .map(|(f, size)| Field { name: format!("f{f}"), size, out_of_vocabulary: None })
+                .collect(),
+            numerical: (0..NUMERICAL).map(|j| format!("x{j}")).collect(),
+            tasks: vec!["click".into(), "conversion".into()],
+        }
+    }
+
+    /// Random rows in row-major order; labels task after task of a row.
+    fn rows(&self, rows: usize) -> Parts {
+        let schema = self.schema();
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        let ids = |_| schema.fields.iter().map(|field| rng.random_range(0..field.size as u32)).collect::<Vec<_>>();
+        let categorical = (0..rows).flat_map(ids).collect();
+        let numerical = (0..rows * NUMERICAL).map(|_| rng.random()).collect();
+        let labels = (0..rows * 2).map(|_| u8::from(rng.random_bool(0.05))).collect();
+        Parts { categorical, numerical, labels, ..Parts::default() }
+    }
+
+    fn network(&self, device: &Cpu) -> Network<Cpu> {
+        Network::build(&self.arch(), &Sizes::Paper, &self.schema(), 1, device).expect("a model that fits")
+    }
+
+    fn trainer(&self, device: &Cpu) -> Trainer<Cpu> {
+        let network = self.network(device);
+        let method = self.balancer().build(network.tasks()).expect("a balancer for two tasks");
+        Trainer::new(network, Adam { weight_decay: self.weight_decay, ..Adam::default() }, method, 1)
+    }
+
+    /// Seconds of our side.
+    fn ours(&self) -> f64 {
+        match self.kind {
+            Kind::Step => self.our_step(),
+            Kind::Epoch => self.our_epoch(),
+            Kind::Evaluation => self.our_evaluation(),
+            Kind::Preprocessing => panic!("runs the binary"),
+        }
+    }
+
+    /// Median seconds of a step, indexing the batch's ids included.
+    fn our_step(&self) -> f64 {
+        let device = Cpu::default();
+        let workspace = Workspace::new(&device);
+        let Parts { categorical, numerical, labels, .. } = self.rows(BATCH);
+        let by_task = |task: usize| labels.iter().skip(task).step_by(2).map(|label| f32::from(*label));
+        let labels = by_task(0).chain(by_task(1)).collect();
+        let raw = RawBatch { rows: BATCH, categorical, numerical, labels };
+        let mut trainer = self.trainer(&device);
+        let mut slot = trainer.network.batch_slot(&self.schema());
+        let step = || {
             let start = Instant::now();
             let report = trainer.step(slot.load(&raw), 0, &workspace);
             assert!(report.losses.iter().all(|loss| loss.is_finite()));
             start.elapsed().as_secs_f64()
+        };
+        median(std::iter::repeat_with(step).take(WARM_UP + STEPS).skip(WARM_UP).collect())
+    }
+
+    fn our_epoch(&self) -> f64 {
+        let device = Cpu::default();
+        let workspace = Workspace::new(&device);
+        let (schema, parts) = (self.schema(), self.rows(ROWS));
+        let rows = Rows::from_parts(&schema, parts).expect("rows of this schema");
+        let mut trainer = self.trainer(&device);
+        let mut slot = trainer.network.batch_slot(&schema);
+        let start = Instant::now();
+        let order = epoch_order(ROWS, 1, 0);
+        for_each_batch(&mut slot, &rows, Some(&order), &batches(ROWS, BATCH), |batch, _| {
+            let report = trainer.step(batch, 0, &workspace);
+            assert!(report.losses.iter().all(|loss| loss.is_finite()));
+            Ok(())
         })
-        .skip(WARM_UP)
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+        .expect("an epoch");
+        trainer.settle();
+        start.elapsed().as_secs_f64()
+    }
+
+    fn our_evaluation(&self) -> f64 {
+        let device = Cpu::default();
+        let workspace = Workspace::new(&device);
+        let (schema, parts) = (self.schema(), self.rows(ROWS));
+        let rows = Rows::from_parts(&schema, parts).expect("rows of this schema");
+        let network = self.network(&device);
+        let evaluate = || {
+            let start = Instant::now();
+            let logits = predict(&network, &schema, &rows, &workspace, |_| Ok(())).expect("scores");
+            assert_eq!(logits[1].len(), ROWS);
+            start.elapsed().as_secs_f64()
+        };
+        median(std::iter::repeat_with(evaluate).take(3).collect())
+    }
+
+    /// What the peer is called with.
+    fn peer(&self, threads: usize, csv: &Csv) -> Vec<String> {
+        let work = match self.kind {
+            Kind::Step => "step",
+            Kind::Epoch => "epoch",
+            Kind::Evaluation => "evaluate",
+            Kind::Preprocessing => "preprocess",
+        };
+        vec![
+            format!("{}/benches/peer/peer.py", env!("CARGO_MANIFEST_DIR")),
+            work.into(),
+            format!("--model={}", self.model),
+            format!("--method={}", self.method),
+            format!("--threads={threads}"),
+            format!("--wide={}", self.wide),
+            format!("--weight-decay={}", self.weight_decay),
+            format!("--fields={FIELDS}"),
+            format!("--ids={IDS}"),
+            format!("--numerical={NUMERICAL}"),
+            format!("--batch={BATCH}"),
+            format!("--rows={ROWS}"),
+            format!("--warmup={WARM_UP}"),
+            format!("--steps={STEPS}"),
+            format!("--train={}", csv.file("train.csv").display()),
+            format!("--test={}", csv.file("test.csv").display()),
+            format!("--out={}", csv.folder.path().display()),
+        ]
+    }
+}
+
+/// Processed AliExpress files of random rows, in a project of their own.
+struct Csv {
+    folder: tempfile::TempDir,
+}
+
+impl Csv {
+    fn write() -> Self {
+        let csv = Self { folder: tempfile::tempdir().expect("a folder for the files") };
+        std::fs::create_dir_all(csv.file("")).expect("a folder for the files");
+        let columns = |kind: &str, count| (1..=count).map(move |j| format!("{kind}_{j}")).collect::<Vec<_>>().join(",");
+        let header = format!(
+            "search_id,{},{},click,conversion\n",
+            columns("categorical", FIELDS),
+            columns("numerical", NUMERICAL)
+        );
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        for (name, rows) in ["train.csv", "test.csv"].into_iter().zip(CSV_ROWS) {
+            let mut text = header.clone();
+            for row in 0..rows {
+                text += &row.to_string();
+                (0..FIELDS).for_each(|_| text += &format!(",{}", rng.random_range(0..IDS)));
+                (0..NUMERICAL).for_each(|_| text += &format!(",{}", rng.random::<f32>()));
+                let click = rng.random_bool(0.1);
+                text += &format!(",{},{}\n", u8::from(click), u8::from(click && rng.random_bool(0.1)));
+            }
+            std::fs::write(csv.file(name), text).expect("room for the files");
+        }
+        let pipeline = r#"Pipeline(name: "bench", stages: {
+            "log": Download(dataset: AliExpress(country: ES)),
+            "data": Preprocess(from: "log", valid: FromTest(0.5)),
+        })"#;
+        std::fs::write(csv.folder.path().join("bench.ron"), pipeline).expect("room for the pipeline");
+        csv
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join("data/aliexpress/ES").join(name)
+    }
+
+    /// Seconds of the whole program, from CSV files to a verified artifact.
+    fn ours(&self) -> f64 {
+        let root = self.folder.path();
+        let _ = std::fs::remove_dir_all(root.join(".mtorec"));
+        let start = Instant::now();
+        let output = Command::new(env!("CARGO_BIN_EXE_mtorec"))
+            .args(["run", "bench.ron"])
+            .current_dir(root)
+            .output()
+            .expect("our binary starts");
+        let seconds = start.elapsed().as_secs_f64();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        seconds
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Runs a work in a process of its own and returns the JSON object it prints.
@@ -100,46 +321,72 @@ fn peak_mib() -> f64 {
     line.trim().trim_end_matches(" kB").trim().parse::<f64>().unwrap_or(f64::NAN) / 1024.0
 }
 
+/// The medians of one work.
+struct Measured {
+    seconds: f64,
+    mib: f64,
+}
+
+impl Measured {
+    fn of(runs: &[Value]) -> Self {
+        let all = |name: &str| median(runs.iter().filter_map(|run| run[name].as_f64()).collect());
+        Self { seconds: all("seconds"), mib: all("peak_mib") }
+    }
+}
+
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let value = |flag: &str| arguments.iter().position(|a| a == flag).and_then(|i| arguments.get(i + 1));
+    let arguments = Arguments::parse();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    if let Some(name) = value("--one") {
-        let case = cases().into_iter().find(|case| case.name == name).expect("a case of this name");
-        println!("{}", serde_json::json!({ "seconds": ours(&case), "peak_mib": peak_mib() }));
+    let all = Work::all();
+    if let Some(name) = &arguments.one {
+        let work = all.into_iter().find(|work| work.name() == *name).expect("a work of this name");
+        println!("{}", json!({ "seconds": work.ours(), "peak_mib": peak_mib() }));
         return;
     }
-    let only = value("--only").cloned().unwrap_or_default();
-    let peer = format!("{}/benches/peer/peer.py", env!("CARGO_MANIFEST_DIR"));
-    println!(
-        "one training step, Paper sizes, batch {BATCH}, {FIELDS} fields of {IDS} ids, {NUMERICAL} numericals, {threads} threads"
-    );
-    println!(
-        "{:<22} {:>10} {:>10} {:>8} {:>12} {:>12}",
-        "case", "ours (ms)", "torch (ms)", "ratio", "ours (MiB)", "torch (MiB)"
-    );
+    let csv = Csv::write();
     let this = std::env::current_exe().expect("the path of this program");
-    for case in cases().into_iter().filter(|case| case.name.contains(&only)) {
-        let us = in_process(&this, &["--one".into(), case.name.into()]);
-        let seconds = |value: &Value| value["seconds"].as_f64().unwrap_or(f64::NAN);
-        let memory = |value: &Value| value["peak_mib"].as_f64().unwrap_or(f64::NAN);
-        let ours = format!("{:<22} {:>10.1}", case.name, seconds(&us) * 1e3);
-        let Some(python) = value("--python") else {
-            println!("{ours} {:>10} {:>8} {:>12.0}", "-", "-", memory(&us));
-            continue;
+    println!(
+        "Paper sizes, batch {BATCH}, {FIELDS} fields of {IDS} ids, {NUMERICAL} numericals, {threads} threads, {} rounds",
+        arguments.rounds
+    );
+    println!(
+        "{:<34} {:>10} {:>11} {:>6} {:>13} {:>6} {:>10} {:>11}",
+        "", "ours (ms)", "eager (ms)", "ratio", "compile (ms)", "ratio", "ours (MiB)", "eager (MiB)"
+    );
+    let mut version = String::new();
+    for work in all.into_iter().filter(|work| work.name().contains(&arguments.only)) {
+        let (mut ours, mut eager, mut compiled) = (Vec::new(), Vec::new(), Vec::new());
+        let peer = work.peer(threads, &csv);
+        for round in 0..arguments.rounds {
+            ours.push(match work.kind {
+                Kind::Preprocessing => json!({ "seconds": csv.ours() }),
+                _ => in_process(&this, &["--one".into(), work.name()]),
+            });
+            let Some(python) = &arguments.python else { continue };
+            let run = in_process(python, &peer);
+            version = run["version"].as_str().unwrap_or_default().to_owned();
+            eager.push(run);
+            if arguments.compile && round == 0 && work.kind == Kind::Step {
+                compiled.push(in_process(python, &[&peer[..], &["--compile".into()]].concat()));
+            }
+        }
+        let (ours, eager, compiled) = (Measured::of(&ours), Measured::of(&eager), Measured::of(&compiled));
+        let number = |value: f64, digits: usize, unit: &str| {
+            if value.is_finite() { format!("{value:.digits$}{unit}") } else { "-".to_owned() }
         };
-        let (model, method) = case.name.split_once(' ').expect("a model and a method");
-        let step = [
-            peer.clone(),
-            "step".into(),
-            format!("--model={model}"),
-            format!("--method={method}"),
-            format!("--threads={threads}"),
-            format!("--warmup={WARM_UP}"),
-            format!("--steps={STEPS}"),
-        ];
-        let them = in_process(Path::new(python), &step);
-        let ratio = seconds(&them) / seconds(&us);
-        println!("{ours} {:>10.1} {ratio:>7.1}x {:>12.0} {:>12.0}", seconds(&them) * 1e3, memory(&us), memory(&them));
+        println!(
+            "{:<34} {:>10} {:>11} {:>6} {:>13} {:>6} {:>10} {:>11}",
+            work.name(),
+            number(ours.seconds * 1e3, 1, ""),
+            number(eager.seconds * 1e3, 1, ""),
+            number(eager.seconds / ours.seconds, 1, "x"),
+            number(compiled.seconds * 1e3, 1, ""),
+            number(compiled.seconds / ours.seconds, 1, "x"),
+            number(ours.mib, 0, ""),
+            number(eager.mib, 0, ""),
+        );
+    }
+    if !version.is_empty() {
+        println!("torch {version}");
     }
 }

@@ -2,13 +2,8 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::Rows;
 use super::draw::Draw;
-
-/// Values below which gathering on one thread is quicker than handing work out.
-const WORTH_SPLITTING: usize = 1 << 17;
 
 /// The order in which an epoch visits the rows: exact, uniformly random, different for each epoch of a seed.
 ///
@@ -71,16 +66,13 @@ impl Rows {
     }
 }
 
-fn copy_rows<T: Copy + Default + Send + Sync>(values: &[T], width: usize, indices: &[u32], out: &mut Vec<T>) {
+fn copy_rows<T: Copy + Default>(values: &[T], width: usize, indices: &[u32], out: &mut Vec<T>) {
     out.resize(indices.len() * width, T::default());
     if width == 0 {
         return;
     }
-    let copy = |(slot, &row): (&mut [T], &u32)| slot.copy_from_slice(&values[row as usize * width..][..width]);
-    if out.len() < WORTH_SPLITTING {
-        out.chunks_exact_mut(width).zip(indices).for_each(copy);
-    } else {
-        out.par_chunks_exact_mut(width).zip(indices).with_min_len(256).for_each(copy);
+    for (slot, &row) in out.chunks_exact_mut(width).zip(indices) {
+        slot.copy_from_slice(&values[row as usize * width..][..width]);
     }
 }
 
@@ -151,18 +143,5 @@ mod tests {
         rows.gather(&[], &mut batch);
         assert_eq!(batch, RawBatch { rows: 0, ..batch.clone() });
         assert!(batch.categorical.is_empty() && batch.numerical.is_empty() && batch.labels.is_empty());
-    }
-
-    #[test]
-    fn a_large_batch_is_gathered_the_same_in_parallel() {
-        let rows = rows(6000);
-        let order = epoch_order(6000, 1, 0);
-        let mut batch = RawBatch::default();
-        rows.gather(&order, &mut batch);
-        assert!(batch.numerical.len() >= WORTH_SPLITTING);
-        for (at, &row) in order.iter().enumerate() {
-            assert_eq!(batch.categorical[at * 2], row);
-            assert_eq!(batch.numerical[at * 30], row as f32 * 30.0);
-        }
     }
 }

@@ -32,30 +32,39 @@ impl<D: Kernels> BatchSlot<D> {
         Self { device: device.clone(), layout, current: None }
     }
 
-    /// Brings a batch to the device.
+    /// Where each field's rows lie.
+    pub fn layout(&self) -> &FieldLayout {
+        &self.layout
+    }
+
+    /// Indexes a batch's ids and brings it to the device.
     pub fn load(&mut self, raw: &RawBatch) -> &Batch<D> {
-        let rows = raw.rows;
-        let columns = raw.numerical.len();
+        let mut ids = self.take_ids();
+        ids.index(&self.layout, &raw.categorical, raw.rows);
+        self.place(raw, ids)
+    }
+
+    /// The index of the batch before, for its memory.
+    pub fn take_ids(&mut self) -> FieldIds {
+        let ids = self
+            .current
+            .as_mut()
+            .map(|batch| std::mem::replace(&mut batch.ids, Rc::new(self.device.ids(FieldIds::default()))));
+        ids.and_then(Rc::into_inner).map(|ids| self.device.recycle(ids)).unwrap_or_default()
+    }
+
+    /// Brings a batch to the device whose ids are indexed already.
+    pub fn place(&mut self, raw: &RawBatch, ids: FieldIds) -> &Batch<D> {
+        let (rows, distinct) = (raw.rows, ids.len());
         let labels = raw.labels.chunks_exact(rows);
-        let (mut ids, reusable) = match self.current.take() {
-            Some(batch) => {
-                let same = batch.rows == rows;
-                let Batch { ids, numerical, labels, .. } = batch;
-                let ids = Rc::into_inner(ids).map(|ids| self.device.recycle(ids)).unwrap_or_default();
-                (ids, same.then_some((numerical, labels)))
-            }
-            None => (FieldIds::default(), None),
-        };
-        ids.index(&self.layout, &raw.categorical, rows);
-        let distinct = ids.len();
-        let (numerical, labels) = match reusable {
-            Some((mut numerical, mut columns)) => {
+        let (numerical, labels) = match self.current.take().filter(|batch| batch.rows == rows) {
+            Some(Batch { mut numerical, labels: mut columns, .. }) => {
                 self.device.write(&mut numerical, &raw.numerical);
                 columns.iter_mut().zip(labels).for_each(|(buffer, values)| self.device.write(buffer, values));
                 (numerical, columns)
             }
             None => (
-                if columns == 0 { self.device.zeros(0) } else { self.device.upload(&raw.numerical) },
+                if raw.numerical.is_empty() { self.device.zeros(0) } else { self.device.upload(&raw.numerical) },
                 labels.map(|values| self.device.upload(values)).collect(),
             ),
         };

@@ -1,8 +1,9 @@
 //! `Evaluate`: measures a model on rows it has not learned from.
 
 use super::build_model::read_model;
+use super::loading::for_each_batch;
 use super::{Context, Device, Execute, Inputs, Outcome, StageError};
-use crate::data::{EncodedDataset, RawBatch, Rows, Schema, batches};
+use crate::data::{EncodedDataset, Rows, Schema, batches};
 use crate::metric::{Evaluation, Scored};
 use crate::model::Network;
 use crate::spec::{Evaluate, On};
@@ -60,7 +61,7 @@ fn evaluate<D: Kernels>(
 ///
 /// # Errors
 /// Whatever `progress` (given the rows done) returns.
-pub(super) fn predict<D: Kernels>(
+pub fn predict<D: Kernels>(
     network: &Network<D>,
     schema: &Schema,
     rows: &Rows,
@@ -69,20 +70,14 @@ pub(super) fn predict<D: Kernels>(
 ) -> Result<Vec<Vec<f32>>, StageError> {
     let mut logits = vec![Vec::with_capacity(rows.len()); network.tasks()];
     let mut slot = network.batch_slot(schema);
-    let mut raw = RawBatch::default();
-    let mut indices = Vec::new();
-    for range in batches(rows.len(), ROWS) {
-        indices.clear();
-        indices.extend(range.start as u32..range.end as u32);
-        rows.gather(&indices, &mut raw);
-        let batch = slot.load(&raw);
+    for_each_batch(&mut slot, rows, None, &batches(rows.len(), ROWS), |batch, range| {
         let tape = Tape::new(&network.params, workspace, Mode::Eval);
         for (logits, var) in logits.iter_mut().zip(network.forward(&tape, batch)) {
             logits.extend(network.params.device().download(&tape.value(var)));
         }
         drop(tape);
-        progress(range.end)?;
-    }
+        progress(range.end)
+    })?;
     Ok(logits)
 }
 

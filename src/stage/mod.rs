@@ -2,9 +2,10 @@
 
 mod build_model;
 mod download;
-mod evaluate;
+pub mod evaluate;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod loading;
 mod preprocess;
 pub mod train;
 mod work;

@@ -233,15 +233,14 @@ pub trait Kernels: Storage<f32> + Clone + 'static {
         gain: Sink<Self>,
         shift: Sink<Self>,
     );
-    /// Normalisation with running statistics, then ReLU.
+    /// Normalisation with running statistics, then ReLU, in place.
     fn norm_relu_eval(
         &self,
         shape: &NormShape,
-        x: &Buffer<Self>,
+        x: &mut Buffer<Self>,
         gain: &Buffer<Self>,
         shift: &Buffer<Self>,
         running: (&Buffer<Self>, &Buffer<Self>),
-        out: &mut Buffer<Self>,
     );
     /// Moves running mean and variance towards a batch's statistics; the variance is made unbiased.
     fn move_statistics(

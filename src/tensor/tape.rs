@@ -150,6 +150,13 @@ impl<'a, D: Kernels> Tape<'a, D> {
         self.push(Node { value: value.clone(), op: None, pooled: false }, shape)
     }
 
+    /// Changes the values of a variable in place, in evaluation: nobody will ask for what was there.
+    pub(super) fn overwrite<S: Shape>(&self, var: Var<S>, change: impl FnOnce(&mut Buffer<D>)) -> Var<S> {
+        assert!(self.mode == Mode::Eval, "a value that backward passes read is not overwritten");
+        change(&mut self.nodes.borrow_mut()[var.node.0].value);
+        var
+    }
+
     /// Records the output of an operation.
     pub(super) fn record<S: Shape>(&self, value: Buffer<D>, shape: S, op: impl Op<D> + 'static) -> Var<S> {
         let op: Option<Box<dyn Op<D>>> = if self.mode == Mode::Eval { None } else { Some(Box::new(op)) };

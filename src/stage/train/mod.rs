@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use super::build_model::{read_model, write_model};
 use super::evaluate::{predict, scored};
+use super::loading::for_each_batch;
 use super::{Context, Device, Execute, Inputs, Outcome, StageError};
-use crate::data::{EncodedDataset, RawBatch, batches, epoch_order};
+use crate::data::{EncodedDataset, batches, epoch_order};
 use crate::metric::{Evaluation, Metric};
 use crate::model::ModelCard;
 use crate::optim::Optimizer;
@@ -97,25 +98,25 @@ impl<'a, D: Kernels> Training<'a, D> {
         let rows = self.data.train.len();
         let order = epoch_order(rows, self.stage.seed, epoch as u64);
         let mut slot = self.trainer.network.batch_slot(&self.data.schema);
-        let mut raw = RawBatch::default();
         let tasks = self.trainer.network.tasks();
         let mut losses = vec![0.0; tasks];
         let mut weights = vec![0.0; tasks];
         let mut steps = 0;
         self.cx.progress.begin(rows as u64, "rows");
         let mut batch_rows = 0;
-        for range in batches(rows, self.stage.batch) {
-            self.cx.check_interrupt()?;
+        let (cx, stage, schema) = (self.cx, self.stage, &self.data.schema);
+        let (trainer, workspace) = (&mut self.trainer, &self.workspace);
+        let ranges = batches(rows, stage.batch);
+        for_each_batch(&mut slot, &self.data.train, Some(&order), &ranges, |batch, range| {
+            cx.check_interrupt()?;
             if range.len() != batch_rows {
                 // buffers of another length are of no more use
-                self.workspace.clear();
+                workspace.clear();
                 batch_rows = range.len();
             }
-            self.data.train.gather(&order[range.clone()], &mut raw);
-            let batch = slot.load(&raw);
-            let report = self.trainer.step(batch, epoch as u64, &self.workspace);
+            let report = trainer.step(batch, epoch as u64, workspace);
             if let Some(task) = report.losses.iter().position(|loss| !loss.is_finite()) {
-                let task = &self.data.schema.tasks[task];
+                let task = &schema.tasks[task];
                 let message =
                     format!("the loss of task `{task}` is not finite in epoch {}, step {}", epoch + 1, steps + 1);
                 return Err(StageError::failed(message).hint("a smaller `optimizer.lr` usually helps"));
@@ -125,9 +126,10 @@ impl<'a, D: Kernels> Training<'a, D> {
                 weights[k] += report.weights[k];
             }
             steps += 1;
-            let done = format!("epoch {}/{}, loss {:.4}", epoch + 1, self.stage.epochs, mean(&report.losses));
-            self.cx.progress.at(range.end as u64, &done);
-        }
+            let done = format!("epoch {}/{}, loss {:.4}", epoch + 1, stage.epochs, mean(&report.losses));
+            cx.progress.at(range.end as u64, &done);
+            Ok(())
+        })?;
         weights.iter_mut().for_each(|weight| *weight /= f64::from(steps));
         self.workspace.clear();
         self.trainer.settle();

@@ -123,14 +123,12 @@ impl Kernels for Cpu {
     fn norm_relu_eval(
         &self,
         shape: &NormShape,
-        x: &Buffer<Self>,
+        x: &mut Buffer<Self>,
         gain: &Buffer<Self>,
         shift: &Buffer<Self>,
         running: (&Buffer<Self>, &Buffer<Self>),
-        out: &mut Buffer<Self>,
     ) {
-        let running = (running.0.slice(), running.1.slice());
-        normalise::eval(shape, x.slice(), (gain.slice(), shift.slice()), running, out.slice_mut());
+        normalise::eval(shape, x.slice_mut(), (gain.slice(), shift.slice()), (running.0.slice(), running.1.slice()));
     }
 
     fn move_statistics(

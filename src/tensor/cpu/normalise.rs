@@ -270,19 +270,32 @@ simd_fn! {
     }
 }
 
-/// Evaluation: running statistics, no dropout.
-pub(super) fn eval(shape: &NormShape, x: &[f32], affine: (&[f32], &[f32]), running: (&[f32], &[f32]), out: &mut [f32]) {
+/// Evaluation: running statistics, no dropout, in place.
+pub(super) fn eval(shape: &NormShape, x: &mut [f32], affine: (&[f32], &[f32]), running: (&[f32], &[f32])) {
     let mut scale = Scratch::take(shape.groups * shape.cols);
     for ((scale, gain), variance) in scale.iter_mut().zip(affine.0).zip(running.1) {
         *scale = gain / (variance + NORM_EPS).sqrt();
     }
-    let (scale, out) = (&*scale, Shared::new(out));
+    let (scale, x) = (&*scale, Shared::new(x));
     for_each_tile(shape, |tile| {
-        let (at, c) = (tile.elements(), tile.columns());
+        let c = tile.columns();
         let column = Columns { mean: &running.0[c.clone()], scale: &scale[c.clone()], offset: &affine.1[c] };
         // SAFETY: each tile has its own elements.
-        apply(&column, &x[at.clone()], unsafe { out.part(at) });
+        apply_in_place(&column, unsafe { x.part(tile.elements()) });
     });
+}
+
+simd_fn! {
+    /// [`apply`] in place.
+    fn apply_in_place(columns: &Columns, x: &mut [f32]) {
+        let cols = columns.mean.len();
+        let (mean, scale, offset) = (columns.mean, &columns.scale[..cols], &columns.offset[..cols]);
+        for x in x.chunks_exact_mut(cols) {
+            for j in 0..cols {
+                x[j] = ((x[j] - mean[j]) * scale[j] + offset[j]).max(0.0);
+            }
+        }
+    }
 }
 
 /// `running ← 0.9·running + 0.1·batch`, the variance made unbiased.

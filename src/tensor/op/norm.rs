@@ -22,7 +22,7 @@ pub struct Norm {
 
 /// BatchNorm → ReLU → dropout on each of E groups of B×N activations (Ioffe & Szegedy, ICML 2015; Srivastava et al.,
 /// JMLR 2014). Training uses the batch's statistics and notes them for the running ones; evaluation uses the running
-/// statistics and drops nothing.
+/// statistics and drops nothing; it works in place, so `x` must be read by nobody else.
 pub fn norm_relu_dropout<N: Dim, D: Kernels>(
     tape: &Tape<D>,
     x: Var<(usize, usize, N)>,
@@ -31,18 +31,17 @@ pub fn norm_relu_dropout<N: Dim, D: Kernels>(
     let (groups, batch, cols) = x.shape;
     let params = tape.params();
     let (gain, shift) = (&params[norm.gain].value, &params[norm.shift].value);
-    let mut out = tape.workspace().take(groups * batch * cols.size());
     match tape.mode() {
         Mode::Eval => {
             let key = Key::of_step(0, 0);
             let shape = NormShape { groups, batch, cols: cols.size(), dropout: 0.0, key };
             let running = (&params[norm.mean].value, &params[norm.variance].value);
-            tape.device().norm_relu_eval(&shape, &tape.value(x), gain, shift, running, &mut out);
-            tape.constant(out, x.shape)
+            tape.overwrite(x, |x| tape.device().norm_relu_eval(&shape, x, gain, shift, running))
         }
         Mode::Train { key } => {
             let key = key.of_operation(tape.next_operation());
             let shape = NormShape { groups, batch, cols: cols.size(), dropout: norm.dropout, key };
+            let mut out = tape.workspace().take(groups * batch * cols.size());
             let mut statistics = tape.workspace().take(2 * groups * cols.size());
             tape.device().norm_relu_dropout(&shape, &tape.value(x), gain, shift, &mut statistics, &mut out);
             let statistics = tape.constant(statistics, (2 * groups, cols));

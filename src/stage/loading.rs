@@ -1,0 +1,121 @@
+//! Batches, assembled ahead of use: while a step computes, a thread of its own gathers the next rows from the mapped file
+//! and indexes their ids.
+
+use std::ops::Range;
+use std::sync::mpsc::{channel, sync_channel};
+
+use super::StageError;
+use crate::data::{RawBatch, Rows};
+use crate::nn::{Batch, BatchSlot};
+use crate::tensor::{FieldIds, Kernels};
+
+/// Batches that exist at a time beside the one in work: one ready, one being assembled.
+const AHEAD: usize = 2;
+
+/// Runs `work` on one batch after the other: the rows `order[range]` for each range (or the rows `range`, without an
+/// order).
+///
+/// # Errors
+/// The first error of `work`, which ends the loop.
+pub fn for_each_batch<D: Kernels>(
+    slot: &mut BatchSlot<D>,
+    rows: &Rows,
+    order: Option<&[u32]>,
+    ranges: &[Range<usize>],
+    mut work: impl FnMut(&Batch<D>, &Range<usize>) -> Result<(), StageError>,
+) -> Result<(), StageError> {
+    let layout = slot.layout().clone();
+    let (ready, assembled) = sync_channel::<(RawBatch, FieldIds)>(AHEAD - 1);
+    let (give_back, empty) = channel();
+    for _ in 0..AHEAD {
+        // the receiver lives until the end of this function
+        let _ = give_back.send((RawBatch::default(), FieldIds::default()));
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut every = Vec::new();
+            // either channel ends with the loop below
+            for (range, (mut raw, mut ids)) in ranges.iter().zip(empty) {
+                let indices = match order {
+                    Some(order) => &order[range.clone()],
+                    None => {
+                        every.clear();
+                        every.extend(range.start as u32..range.end as u32);
+                        &every
+                    }
+                };
+                rows.gather(indices, &mut raw);
+                ids.index(&layout, &raw.categorical, raw.rows);
+                if ready.send((raw, ids)).is_err() {
+                    break;
+                }
+            }
+        });
+        for (range, (raw, ids)) in ranges.iter().zip(assembled) {
+            let before = slot.take_ids();
+            let batch = slot.place(&raw, ids);
+            let _ = give_back.send((raw, before));
+            work(batch, range)?;
+        }
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Field, Parts, Schema, batches};
+    use crate::tensor::{Cpu, FieldLayout};
+
+    fn rows(count: u32) -> (Schema, Rows) {
+        let schema = Schema {
+            fields: vec![Field { name: "a".into(), size: count as usize, out_of_vocabulary: None }],
+            numerical: vec!["x".into()],
+            tasks: vec!["click".into()],
+        };
+        let parts = Parts {
+            categorical: (0..count).collect(),
+            numerical: (0..count).map(|row| row as f32).collect(),
+            labels: (0..count).map(|row| (row % 2) as u8).collect(),
+            ..Parts::default()
+        };
+        let rows = Rows::from_parts(&schema, parts).unwrap();
+        (schema, rows)
+    }
+
+    fn slot(schema: &Schema) -> BatchSlot<Cpu> {
+        BatchSlot::new(&Cpu::default(), FieldLayout::new(schema.fields.iter().map(|field| field.size), 4))
+    }
+
+    #[test]
+    fn every_row_comes_once_in_the_order_given() {
+        let (schema, rows) = rows(25);
+        let order: Vec<u32> = (0..25).rev().collect();
+        for (order, expected) in [(Some(&order[..]), order.clone()), (None, (0..25).collect())] {
+            let mut seen = Vec::new();
+            for_each_batch(&mut slot(&schema), &rows, order, &batches(25, 4), |batch, range| {
+                let numerical = batch.numerical.as_vec();
+                assert_eq!((batch.rows, numerical.len()), (range.len(), range.len()));
+                let ids: Vec<u32> = (0..batch.rows).map(|b| batch.ids.rows[batch.ids.sample(b)[0] as usize]).collect();
+                assert_eq!(ids.iter().map(|&id| id as f32).collect::<Vec<_>>(), numerical);
+                assert_eq!(batch.labels[0].as_vec(), ids.iter().map(|id| (id % 2) as f32).collect::<Vec<_>>());
+                seen.extend(ids);
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(seen, expected);
+        }
+    }
+
+    #[test]
+    fn the_first_error_ends_the_loop() {
+        let (schema, rows) = rows(100);
+        let mut worked = 0;
+        let outcome = for_each_batch(&mut slot(&schema), &rows, None, &batches(100, 4), |_, range| {
+            worked += 1;
+            if range.start < 8 { Ok(()) } else { Err(StageError::Interrupted) }
+        });
+        assert!(matches!(outcome, Err(StageError::Interrupted)));
+        assert_eq!(worked, 3);
+    }
+}
