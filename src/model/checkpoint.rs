@@ -55,13 +55,15 @@ pub fn write_checkpoint<D: Kernels>(network: &Network<D>, path: &Path) -> Result
     let values: Vec<Vec<f32>> = network.params.iter().map(|(_, param)| device.download(&param.value)).collect();
     let mut tensors = Vec::with_capacity(network.tensors.len() + network.norms.len());
     for tensor in &network.tensors {
-        let from = &values[tensor.param.0];
-        let bytes: Vec<u8> = tensor.positions().flat_map(|at| from[at].to_le_bytes()).collect();
+        let bytes: Vec<u8> = tensor.elements().flat_map(|(param, at)| values[param.0][at].to_le_bytes()).collect();
         tensors.push((tensor.name.clone(), Dtype::F32, tensor.shape.clone(), bytes));
     }
     for norm in &network.norms {
         let count = network.batches_tracked.to_le_bytes().to_vec();
         tensors.push((format!("{norm}.num_batches_tracked"), Dtype::I64, vec![], count));
+    }
+    for (name, value) in &network.constants {
+        tensors.push((name.clone(), Dtype::F32, vec![], value.to_le_bytes().to_vec()));
     }
     let format = |source| CheckpointError::Format { path: path.to_owned(), source };
     let views = tensors
@@ -117,9 +119,8 @@ pub fn load_tensors<D: Kernels>(
                 tensor.shape
             )),
             Some(view) => {
-                let into = &mut values[tensor.param.0];
-                for (at, bytes) in tensor.positions().zip(view.data().as_chunks::<4>().0) {
-                    into[at] = f32::from_le_bytes(*bytes);
+                for ((param, at), bytes) in tensor.elements().zip(view.data().as_chunks::<4>().0) {
+                    values[param.0][at] = f32::from_le_bytes(*bytes);
                 }
             }
         }
@@ -131,6 +132,9 @@ pub fn load_tensors<D: Kernels>(
         {
             tracked = i64::from_le_bytes(bytes);
         }
+    }
+    for (name, _) in &network.constants {
+        found.remove(name.as_str());
     }
     let mut unexpected: Vec<_> = found.into_keys().collect();
     unexpected.sort_unstable();

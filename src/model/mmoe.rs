@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Architecture, Model, Widths};
 use crate::data::Schema;
-use crate::nn::{Batch, Builder, Experts, Fields, Gate, Tower};
+use crate::nn::{Batch, Builder, Experts, Fields, Gate, Style, Tower};
 use crate::registry::Describe;
-use crate::tensor::op::mix;
+use crate::tensor::op::{Candidates, mix};
 use crate::tensor::{Kernels, Tape, Var};
 
 /// Experts shared by all tasks, one softmax gate and one tower a task.
@@ -40,13 +40,13 @@ struct Layers<W: Widths> {
 
 impl Architecture for Mmoe {
     fn build<W: Widths, D: Kernels>(&self, widths: W, schema: &Schema, b: &mut Builder<D>) -> Box<dyn Model<D>> {
-        let tasks = schema.tasks.len();
+        let (tasks, style) = (schema.tasks.len(), Style::mtoreclib(self.dropout));
         let fields = Fields::new(b, schema, widths.embed(), 0.1);
         let name = |e| format!("expert.{e}");
-        let experts = Experts::new(b, &name, self.experts, &fields, widths.bottom(), self.dropout);
+        let experts = Experts::new(b, &name, self.experts, &fields, widths.bottom(), style);
         let gates = (0..tasks).map(|k| Gate::new(b, &format!("gate.{k}"), &fields, self.experts)).collect();
         let (_, hidden) = widths.bottom();
-        let tower = |k| Tower::new(b, &format!("tower.{k}"), hidden, widths.tower(), self.dropout);
+        let tower = |k| Tower::new(b, &format!("tower.{k}"), hidden, widths.tower(), style);
         let towers = (0..tasks).map(tower).collect();
         Box::new(Layers::<W> { fields, experts, gates, towers })
     }
@@ -55,8 +55,8 @@ impl Architecture for Mmoe {
 impl<W: Widths, D: Kernels> Model<D> for Layers<W> {
     fn forward(&self, tape: &Tape<D>, batch: &Batch<D>) -> Vec<Var<(usize,)>> {
         let e = self.fields.embed(tape, batch);
-        let experts = self.experts.forward(tape, &e);
+        let experts = [Candidates::all(self.experts.forward(tape, &e))];
         let tasks = self.gates.iter().zip(&self.towers);
-        tasks.map(|(gate, tower)| tower.forward(tape, mix(tape, gate.forward(tape, &e), experts))).collect()
+        tasks.map(|(gate, tower)| tower.forward(tape, mix(tape, gate.forward(tape, &e), &experts))).collect()
     }
 }

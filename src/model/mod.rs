@@ -3,19 +3,33 @@
 //! To add one: a file with the hyper-parameters (`Default`, serde, [`Describe`](crate::registry::Describe)) and an
 //! [`Architecture`], and a line in the registry below; `list`, the language and `check`'s suggestions follow.
 
+mod aitm;
 mod architecture;
 mod checkpoint;
+mod esmm;
+mod meta_heac;
 mod mmoe;
 mod network;
+mod omoe;
+mod ple;
 mod shared_bottom;
+mod single_task;
 mod sizes;
+mod stem;
 
+pub use aitm::Aitm;
 pub use architecture::{Architecture, Model};
 pub use checkpoint::{CheckpointError, ModelCard, load_tensors, read_checkpoint, write_checkpoint};
+pub use esmm::Esmm;
+pub use meta_heac::MetaHeac;
 pub use mmoe::Mmoe;
 pub use network::Network;
+pub use omoe::Omoe;
+pub use ple::Ple;
 pub use shared_bottom::SharedBottom;
+pub use single_task::SingleTask;
 pub use sizes::{Sizes, Widths};
+pub use stem::Stem;
 
 use crate::data::Schema;
 use crate::nn::Builder;
@@ -49,6 +63,13 @@ macro_rules! architectures {
 }
 
 architectures! {
+    SingleTask(SingleTask),
     SharedBottom(SharedBottom),
+    Omoe(Omoe),
     Mmoe(Mmoe),
+    Ple(Ple),
+    Aitm(Aitm),
+    Esmm(Esmm),
+    Stem(Stem),
+    MetaHeac(MetaHeac),
 }

@@ -16,6 +16,8 @@ pub struct Network<D: Kernels> {
     pub tensors: Vec<TorchTensor>,
     /// PyTorch's names of the batch normalisations.
     pub norms: Vec<String>,
+    /// Constants that PyTorch keeps among the parameters.
+    pub constants: Vec<(String, f32)>,
     /// Training steps the running statistics have seen (PyTorch's `num_batches_tracked`).
     pub batches_tracked: i64,
     tasks: usize,
@@ -39,9 +41,9 @@ impl<D: Kernels> Network<D> {
 
     /// Decides who owns each parameter by a trial pass: shared is what at least two tasks' losses reach.
     fn finish(model: Box<dyn Model<D>>, b: Builder<D>, schema: &Schema) -> Result<Self, String> {
-        let Builder { params, tensors, norms, .. } = b;
+        let Builder { params, tensors, norms, constants, .. } = b;
         let tasks = schema.tasks.len();
-        let mut network = Self { model, params, tensors, norms, batches_tracked: 0, tasks };
+        let mut network = Self { model, params, tensors, norms, constants, batches_tracked: 0, tasks };
         let rows = 2;
         let raw = RawBatch {
             rows,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Architecture, Model, Widths};
 use crate::data::Schema;
-use crate::nn::{Batch, Bottom, Builder, Fields, Tower};
+use crate::nn::{Batch, Bottom, Builder, Fields, Style, Tower};
 use crate::registry::Describe;
 use crate::tensor::{Kernels, Tape, Var};
 
@@ -36,10 +36,11 @@ struct Layers<W: Widths> {
 
 impl Architecture for SharedBottom {
     fn build<W: Widths, D: Kernels>(&self, widths: W, schema: &Schema, b: &mut Builder<D>) -> Box<dyn Model<D>> {
+        let style = Style::mtoreclib(self.dropout);
         let fields = Fields::new(b, schema, widths.embed(), 1.0);
         let (_, hidden) = widths.bottom();
-        let bottom = Bottom::new(b, "bottom", &fields, widths.bottom(), self.dropout);
-        let tower = |k| Tower::new(b, &format!("tower.{k}"), hidden, widths.tower(), self.dropout);
+        let bottom = Bottom::new(b, "bottom", &fields, widths.bottom(), style);
+        let tower = |k| Tower::new(b, &format!("tower.{k}"), hidden, widths.tower(), style);
         let towers = (0..schema.tasks.len()).map(tower).collect();
         Box::new(Layers::<W> { fields, bottom, towers })
     }

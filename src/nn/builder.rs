@@ -10,6 +10,8 @@ use crate::tensor::{Kernels, Kind, ParamId, Params};
 pub enum Init {
     /// Uniform on `[-bound, bound)`.
     Uniform(f64),
+    /// Standard normal.
+    Normal,
     /// All the same.
     Constant(f32),
 }
@@ -21,25 +23,41 @@ pub struct TorchTensor {
     pub name: String,
     /// Its shape there, row-major.
     pub shape: Vec<usize>,
+    /// The axis along which it is cut into equal parts.
+    pub axis: usize,
+    /// Its parts, one of our parameters (or a piece of one) each.
+    pub parts: Vec<TorchPart>,
+}
+
+/// Where a part of a PyTorch tensor lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TorchPart {
     /// Our parameter.
     pub param: ParamId,
     /// Its first element there.
     pub offset: usize,
-    /// Distance in our parameter between neighbours along each axis of `shape`.
+    /// Distance in our parameter between neighbours along each axis of the tensor.
     pub strides: Vec<usize>,
 }
 
 impl TorchTensor {
-    /// Our position of each element, in PyTorch's (row-major) order.
-    pub fn positions(&self) -> impl Iterator<Item = usize> + '_ {
+    /// Our parameter and the position in it of each element, in PyTorch's (row-major) order.
+    pub fn elements(&self) -> impl Iterator<Item = (ParamId, usize)> + '_ {
         let count: usize = self.shape.iter().product();
+        let extent = self.shape.get(self.axis).map_or(1, |extent| extent / self.parts.len());
         (0..count).map(move |mut i| {
-            let mut at = self.offset;
-            for (extent, stride) in self.shape.iter().zip(&self.strides).rev() {
-                at += (i % extent) * stride;
-                i /= extent;
+            let mut part = 0;
+            let mut index = [0; 4];
+            for (axis, len) in self.shape.iter().enumerate().rev() {
+                index[axis] = i % len;
+                i /= len;
             }
-            at
+            if !self.shape.is_empty() {
+                part = index[self.axis] / extent;
+                index[self.axis] %= extent;
+            }
+            let TorchPart { param, offset, strides } = &self.parts[part];
+            (*param, offset + index.iter().zip(strides).map(|(i, stride)| i * stride).sum::<usize>())
         })
     }
 }
@@ -52,35 +70,53 @@ pub struct Builder<D: Kernels> {
     pub tensors: Vec<TorchTensor>,
     /// Names of the batch normalisations, whose `num_batches_tracked` PyTorch expects in a checkpoint.
     pub norms: Vec<String>,
+    /// Constants that PyTorch keeps among the parameters: written, and ignored on loading.
+    pub constants: Vec<(String, f32)>,
     seed: u64,
 }
 
 impl<D: Kernels> Builder<D> {
     /// An empty model whose parameters are drawn from this seed.
     pub fn new(device: &D, seed: u64) -> Self {
-        Self { params: Params::new(device), tensors: Vec::new(), norms: Vec::new(), seed }
+        Self { params: Params::new(device), tensors: Vec::new(), norms: Vec::new(), constants: Vec::new(), seed }
     }
 
     /// Adds a parameter. What it draws depends on the seed and its name alone, so another layer more or less changes
     /// nothing in the ones beside it.
     pub fn add(&mut self, name: impl Into<String>, kind: Kind, len: usize, init: Init) -> ParamId {
         let name = name.into();
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.seed.to_le_bytes());
+        hasher.update(name.as_bytes());
+        let mut rng = ChaCha8Rng::from_seed(*hasher.finalize().as_bytes());
+        let mut uniform = || rng.random::<f64>();
         let values = match init {
             Init::Constant(value) => vec![value; len],
-            Init::Uniform(bound) => {
-                let mut hasher = blake3::Hasher::new();
-                hasher.update(&self.seed.to_le_bytes());
-                hasher.update(name.as_bytes());
-                let mut rng = ChaCha8Rng::from_seed(*hasher.finalize().as_bytes());
-                (0..len).map(|_| ((2.0 * rng.random::<f64>() - 1.0) * bound) as f32).collect()
-            }
+            Init::Uniform(bound) => (0..len).map(|_| ((2.0 * uniform() - 1.0) * bound) as f32).collect(),
+            // Box & Muller (1958)
+            Init::Normal => (0..len)
+                .map(|_| {
+                    let radius = (-2.0 * (1.0 - uniform()).ln()).sqrt();
+                    (radius * (std::f64::consts::TAU * uniform()).cos()) as f32
+                })
+                .collect(),
         };
         self.params.add(name, kind, &values)
     }
 
     /// Notes where a parameter's numbers stand in PyTorch's checkpoint.
     pub fn torch(&mut self, name: String, shape: Vec<usize>, param: ParamId, offset: usize, strides: Vec<usize>) {
-        self.tensors.push(TorchTensor { name, shape, param, offset, strides });
+        self.torch_parts(name, shape, 0, vec![TorchPart { param, offset, strides }]);
+    }
+
+    /// Notes where the numbers of several parameters stand in one tensor of PyTorch's checkpoint, side by side along `axis`.
+    pub fn torch_parts(&mut self, name: String, shape: Vec<usize>, axis: usize, parts: Vec<TorchPart>) {
+        self.tensors.push(TorchTensor { name, shape, axis, parts });
+    }
+
+    /// Notes a constant that PyTorch's checkpoint carries among the parameters.
+    pub fn torch_constant(&mut self, name: &str, value: f32) {
+        self.constants.push((name.to_owned(), value));
     }
 
     /// PyTorch's default bound for a `Linear` with this many inputs: weights and biases alike.

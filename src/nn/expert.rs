@@ -3,7 +3,7 @@
 use dfdx::shapes::Dim;
 
 use super::fields::FieldBlock;
-use super::{Block, Builder, Embedded, Fields};
+use super::{Block, Builder, Embedded, Fields, Style};
 use crate::tensor::{Kernels, Tape, Var};
 
 /// A bank of two-layer MLPs on the fields, run as one wide matrix.
@@ -20,11 +20,11 @@ impl<A: Dim, B: Dim> Experts<A, B> {
         count: usize,
         fields: &Fields<E>,
         (first, second): (A, B),
-        dropout: f32,
+        style: Style,
     ) -> Self {
         Self {
-            first: FieldBlock::new(b, name, count, (fields, first), dropout),
-            second: Block::new(b, name, 1, count, (first, second), dropout),
+            first: FieldBlock::new(b, name, count, (fields, first), style),
+            second: Block::new(b, name, 1, count, (first, second), style),
         }
     }
 
@@ -44,9 +44,9 @@ impl<A: Dim, B: Dim> Bottom<A, B> {
         name: &str,
         fields: &Fields<E>,
         widths: (A, B),
-        dropout: f32,
+        style: Style,
     ) -> Self {
-        Self(Experts::new(b, &|_| name.to_owned(), 1, fields, widths, dropout))
+        Self(Experts::new(b, &|_| name.to_owned(), 1, fields, widths, style))
     }
 
     /// Its output: B×N.

@@ -10,9 +10,9 @@ mod gate;
 mod tower;
 
 pub use batch::{Batch, BatchSlot};
-pub use block::Block;
-pub use builder::{Builder, Init, TorchTensor};
+pub use block::{Block, Maps, Style};
+pub use builder::{Builder, Init, TorchPart, TorchTensor};
 pub use expert::{Bottom, Experts};
-pub use fields::{Embedded, Fields};
-pub use gate::Gate;
-pub use tower::Tower;
+pub use fields::{Embedded, FieldBlock, Fields, xavier};
+pub use gate::{Gate, HiddenGate};
+pub use tower::{Tower, Towers};

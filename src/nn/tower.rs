@@ -1,40 +1,53 @@
-//! Towers: from a hidden representation to one task's logits.
+//! Towers: from a hidden representation to logits.
 
-use dfdx::shapes::Dim;
+use dfdx::shapes::{Const, Dim};
 
-use super::block::sequential_index;
-use super::{Block, Builder};
-use crate::tensor::op::output;
-use crate::tensor::{Kernels, Kind, ParamId, Tape, Var};
+use super::{Block, Builder, Maps, Style};
+use crate::tensor::{Kernels, Tape, Var};
 
-/// A two-layer MLP and a linear output unit.
-pub struct Tower<I: Dim, A: Dim, B: Dim> {
+/// A bank of two-layer MLPs with a linear output unit each.
+pub struct Towers<I: Dim, A: Dim, B: Dim> {
     first: Block<I, A>,
     second: Block<A, B>,
-    weight: ParamId,
-    bias: ParamId,
+    output: Maps<B, Const<1>>,
 }
+
+impl<I: Dim, A: Dim, B: Dim> Towers<I, A, B> {
+    /// `name(e)` is PyTorch's module of tower e.
+    pub fn new<D: Kernels>(
+        b: &mut Builder<D>,
+        name: &dyn Fn(usize) -> String,
+        count: usize,
+        inputs: I,
+        (first, second): (A, B),
+        style: Style,
+    ) -> Self {
+        let last = style.index(2);
+        Self {
+            first: Block::new(b, name, 0, count, (inputs, first), style),
+            second: Block::new(b, name, 1, count, (first, second), style),
+            output: Maps::new(b, &|e| format!("{}.mlp.{last}", name(e)), count, (second, Const)),
+        }
+    }
+
+    /// Every tower's logits on the same input: E×B.
+    pub fn forward<D: Kernels>(&self, tape: &Tape<D>, x: Var<(usize, I)>) -> Var<(usize, usize)> {
+        let hidden = self.second.forward(tape, self.first.forward_shared(tape, x));
+        self.output.forward(tape, hidden).squeezed()
+    }
+}
+
+/// One task's tower.
+pub struct Tower<I: Dim, A: Dim, B: Dim>(Towers<I, A, B>);
 
 impl<I: Dim, A: Dim, B: Dim> Tower<I, A, B> {
     /// `name` is PyTorch's module.
-    pub fn new<D: Kernels>(b: &mut Builder<D>, name: &str, inputs: I, (first, second): (A, B), dropout: f32) -> Self {
-        let mlp = |_: usize| name.to_owned();
-        let hidden = second.size();
-        let last = format!("{name}.mlp.{}", sequential_index(2, dropout));
-        let init = Builder::<D>::linear_bound(hidden);
-        let tower = Self {
-            first: Block::new(b, &mlp, 0, 1, (inputs, first), dropout),
-            second: Block::new(b, &mlp, 1, 1, (first, second), dropout),
-            weight: b.add(format!("{last}.weight"), Kind::Weight, hidden, init),
-            bias: b.add(format!("{last}.bias"), Kind::Weight, 1, init),
-        };
-        b.torch_linear(&|_| last.clone(), 1, (hidden, 1), (tower.weight, tower.bias));
-        tower
+    pub fn new<D: Kernels>(b: &mut Builder<D>, name: &str, inputs: I, widths: (A, B), style: Style) -> Self {
+        Self(Towers::new(b, &|_| name.to_owned(), 1, inputs, widths, style))
     }
 
     /// The task's logits: B.
     pub fn forward<D: Kernels>(&self, tape: &Tape<D>, x: Var<(usize, I)>) -> Var<(usize,)> {
-        let hidden = self.second.forward(tape, self.first.forward(tape, x.grouped()));
-        output(tape, hidden.ungrouped(), self.weight, self.bias)
+        self.0.forward(tape, x).flattened()
     }
 }

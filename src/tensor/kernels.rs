@@ -1,5 +1,7 @@
 //! The boundary: all that a device must offer.
 
+use std::ops::Range;
+
 use dfdx::tensor::Storage;
 
 use super::{Buffer, FieldIds, Key};
@@ -26,6 +28,11 @@ impl Matrix {
     /// The same numbers read as the transpose.
     pub fn transposed(self) -> Self {
         Self { row: self.col, col: self.row, ..self }
+    }
+
+    /// The matrices of a batch from number `count` on.
+    pub fn skip(self, count: usize) -> Self {
+        Self { offset: self.offset + count * self.batch, ..self }
     }
 
     /// A batch of such matrices, `stride` apart.
@@ -124,6 +131,30 @@ pub struct NormShape {
     pub key: Key,
 }
 
+/// A gated sum over some experts of a bank, by as many columns of a gate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MixShape {
+    /// Rows, B.
+    pub batch: usize,
+    /// Width of an expert's output, N.
+    pub cols: usize,
+    /// Which experts of the bank.
+    pub experts: Range<usize>,
+    /// Width of the gate: as many columns as candidates in all.
+    pub gate: usize,
+    /// The gate's column for the first of these experts.
+    pub first: usize,
+}
+
+/// Which units are dropped.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Dropout {
+    /// Share of the units, in `[0, 1)`.
+    pub share: f32,
+    /// The mask's key.
+    pub key: Key,
+}
+
 /// BatchNorm's addend to the variance.
 pub const NORM_EPS: f32 = 1e-5;
 /// How far the running statistics move towards a batch's.
@@ -197,8 +228,10 @@ pub trait Kernels: Storage<f32> + Clone + 'static {
     fn add_bias(&self, groups: usize, batch: usize, bias: &Buffer<Self>, x: &mut Buffer<Self>);
     /// Column sums: `out[e, :] = Σ_b x[e, b, :]`.
     fn column_sums(&self, groups: usize, batch: usize, x: &Buffer<Self>, out: Sink<Self>);
-    /// `y += x`.
-    fn add(&self, x: &Buffer<Self>, y: &mut Buffer<Self>);
+    /// `to[at..at + len] (+)= from[start..start + len]`, for `from` and `to` with where to start in each.
+    fn copy(&self, len: usize, from: (&Buffer<Self>, usize), to: (Sink<Self>, usize));
+    /// Zeros all over.
+    fn clear(&self, buffer: &mut Buffer<Self>);
 
     /// The table rows of a batch's distinct ids: U×width.
     fn gather_rows(&self, width: usize, table: &Buffer<Self>, ids: &Self::Ids, out: &mut Buffer<Self>);
@@ -255,13 +288,60 @@ pub trait Kernels: Storage<f32> + Clone + 'static {
     fn softmax(&self, cols: usize, x: &Buffer<Self>, out: &mut Buffer<Self>);
     /// Its pull-back; `cotangent` becomes the gradient of the input in place.
     fn softmax_back(&self, cols: usize, out: &Buffer<Self>, cotangent: &mut Buffer<Self>);
-    /// Gated sum: `out[b, :] = Σ_e gate[b, e]·x[e, b, :]`; gate is B×E, x is E×B×N.
-    fn mix(&self, groups: usize, batch: usize, gate: &Buffer<Self>, x: &Buffer<Self>, out: &mut Buffer<Self>);
-    /// Its pull-back.
+    /// Gated sum: `out[b, :] (+)= Σ_e gate[b, e]·x[e, b, :]`; see [`MixShape`].
+    fn mix(&self, shape: &MixShape, gate: &Buffer<Self>, x: &Buffer<Self>, out: Sink<Self>);
+    /// Its pull-back: the chosen columns of the gate, and the chosen experts of the bank, where that is wanted.
     fn mix_back(
         &self,
-        groups: usize,
-        batch: usize,
+        shape: &MixShape,
+        inputs: (&Buffer<Self>, &Buffer<Self>),
+        cotangent: &Buffer<Self>,
+        gate: Sink<Self>,
+        x: Option<Sink<Self>>,
+    );
+
+    /// ReLU, then inverted dropout.
+    fn relu_dropout(&self, dropout: Dropout, x: &Buffer<Self>, out: &mut Buffer<Self>);
+    /// Its pull-back; `cotangent` becomes the gradient of the input in place.
+    fn relu_dropout_back(&self, dropout: Dropout, out: &Buffer<Self>, cotangent: &mut Buffer<Self>);
+    /// Scaled inner products of rows: `out[b, e] = scale·⟨x[e, b], y[e, b]⟩` for x and y of E×B×N.
+    fn row_dots(&self, groups: usize, scale: f32, x: &Buffer<Self>, y: &Buffer<Self>, out: &mut Buffer<Self>);
+    /// Its pull-back to x: `x̄[e, b] (+)= scale·c[b, e]·y[e, b]`; the one to y is the same.
+    fn row_dots_back(&self, groups: usize, scale: f32, cotangent: &Buffer<Self>, y: &Buffer<Self>, x: Sink<Self>);
+    /// The mean over a sample's tokens: `out[b] = (token[b] + Σ_f E[id_f])/(F + 1)`, B×width; `token` may be empty, and is
+    /// then not counted.
+    fn mean_token(
+        &self,
+        width: usize,
+        ids: &Self::Ids,
+        compact: &Buffer<Self>,
+        token: &Buffer<Self>,
+        out: &mut Buffer<Self>,
+    );
+    /// Its pull-back.
+    fn mean_token_back(
+        &self,
+        width: usize,
+        ids: &Self::Ids,
+        cotangent: &Buffer<Self>,
+        compact: Sink<Self>,
+        token: Sink<Self>,
+    );
+    /// One row in front of every row: `out[b] = [row | x[b]]`.
+    fn prefix_rows(&self, row: &Buffer<Self>, x: &Buffer<Self>, out: &mut Buffer<Self>);
+    /// Its pull-back.
+    fn prefix_rows_back(&self, cotangent: &Buffer<Self>, row: Sink<Self>, x: Sink<Self>);
+
+    /// The logit of a product of probabilities: `out = logit(σ(a)·σ(b))`.
+    fn product_logits(&self, a: &Buffer<Self>, b: &Buffer<Self>, out: &mut Buffer<Self>);
+    /// Its pull-back to a; the one to b is the same with a and b exchanged.
+    fn product_logits_back(&self, a: &Buffer<Self>, b: &Buffer<Self>, cotangent: &Buffer<Self>, sink: Sink<Self>);
+    /// The logit of a mixture of probabilities: `out[b] = logit(scale·Σ_c gate[b, c]·σ(x[c, b]))`, x of C×B.
+    fn mixture_logits(&self, scale: f32, gate: &Buffer<Self>, x: &Buffer<Self>, out: &mut Buffer<Self>);
+    /// Its pull-back.
+    fn mixture_logits_back(
+        &self,
+        scale: f32,
         inputs: (&Buffer<Self>, &Buffer<Self>),
         cotangent: &Buffer<Self>,
         gate: Sink<Self>,

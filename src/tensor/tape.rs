@@ -6,7 +6,7 @@
 
 use std::cell::{Cell, Ref, RefCell};
 
-use dfdx::shapes::{Dim, HasShape, Shape};
+use dfdx::shapes::{Const, Dim, HasShape, Shape};
 
 use super::kernels::Sink;
 use super::{Buffer, Gradients, Kernels, Key, ParamId, Params, Workspace};
@@ -27,6 +27,27 @@ impl<N: Dim> Var<(usize, N)> {
     /// The same values as a bank of one group.
     pub fn grouped(self) -> Var<(usize, usize, N)> {
         Var { node: self.node, shape: (1, self.shape.0, self.shape.1) }
+    }
+}
+
+impl Var<(usize, usize, Const<1>)> {
+    /// The same values without the axis of extent 1.
+    pub fn squeezed(self) -> Var<(usize, usize)> {
+        Var { node: self.node, shape: (self.shape.0, self.shape.1) }
+    }
+}
+
+impl Var<(usize, usize)> {
+    /// The same values in a row.
+    pub fn flattened(self) -> Var<(usize,)> {
+        Var { node: self.node, shape: (self.shape.0 * self.shape.1,) }
+    }
+}
+
+impl<N: Dim> Var<(usize, N)> {
+    /// The same values cut into groups of equally many rows.
+    pub fn in_groups(self, groups: usize) -> Var<(usize, usize, N)> {
+        Var { node: self.node, shape: (groups, self.shape.0 / groups, self.shape.1) }
     }
 }
 
@@ -283,6 +304,14 @@ pub struct Slot<D: Kernels> {
 }
 
 impl<D: Kernels> Slot<D> {
+    /// Zeros, if nothing is there yet.
+    pub fn clear(&mut self, device: &D) {
+        if !self.accumulate {
+            device.clear(&mut self.buffer);
+            self.accumulate = true;
+        }
+    }
+
     /// As an output of a kernel.
     pub fn sink(&mut self) -> Sink<'_, D> {
         Sink { buffer: &mut self.buffer, accumulate: self.accumulate }
@@ -335,7 +364,9 @@ impl<'t, D: Kernels> Pull<'t, D> {
     pub fn deposit(&mut self, node: NodeId, buffer: Buffer<D>) {
         match &mut self.cotangents[node.0] {
             Some(sum) => {
-                self.tape.device().add(&buffer, sum);
+                let len = buffer.shape().0;
+                let sum = Sink { buffer: sum, accumulate: true };
+                self.tape.device().copy(len, (&buffer, 0), (sum, 0));
                 self.tape.workspace.give(buffer);
             }
             empty => *empty = Some(buffer),
@@ -359,7 +390,9 @@ impl<'t, D: Kernels> Pull<'t, D> {
     pub fn deposit_gradient(&mut self, id: ParamId, buffer: Buffer<D>) {
         match self.gradients.take(id) {
             Some(mut sum) => {
-                self.tape.device().add(&buffer, &mut sum);
+                let len = buffer.shape().0;
+                let sink = Sink { buffer: &mut sum, accumulate: true };
+                self.tape.device().copy(len, (&buffer, 0), (sink, 0));
                 self.tape.workspace.give(buffer);
                 self.gradients.put(id, sum);
             }

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::pieces::{Shared, for_each_piece, range};
+use crate::tensor::kernels::MixShape;
 
 /// Rows of a piece.
 const ROWS: usize = 64;
@@ -30,25 +31,25 @@ pub(super) fn softmax_back(cols: usize, out: &[f32], cotangent: &mut [f32]) {
     }
 }
 
-/// `out[b] = Σ_e gate[b, e]·x[e, b]`.
-pub(super) fn mix(groups: usize, batch: usize, gate: &[f32], x: &[f32], out: &mut [f32]) {
-    let cols = out.len() / batch;
-    out.par_chunks_mut(cols * ROWS).enumerate().for_each(|(piece, out)| {
-        mix_rows((groups, batch), piece * ROWS, gate, x, out);
+/// `out[b] (+)= Σ_e gate[b, e]·x[e, b]`.
+pub(super) fn mix(shape: &MixShape, gate: &[f32], x: &[f32], out: &mut [f32], accumulate: bool) {
+    out.par_chunks_mut(shape.cols * ROWS).enumerate().for_each(|(piece, out)| {
+        mix_rows(shape, piece * ROWS, gate, x, out, accumulate);
     });
 }
 
 simd_fn! {
     /// The rows of [`mix`] from `first` on, as many as `out` holds.
-    fn mix_rows(extents: (usize, usize), first: usize, gate: &[f32], x: &[f32], out: &mut [f32]) {
-        let (groups, batch) = extents;
-        let cols = x.len() / (groups * batch);
+    fn mix_rows(shape: &MixShape, first: usize, gate: &[f32], x: &[f32], out: &mut [f32], accumulate: bool) {
+        let cols = shape.cols;
         for (row, out) in out.chunks_exact_mut(cols).enumerate() {
             let b = first + row;
-            out.fill(0.0);
-            for e in 0..groups {
-                let weight = gate[b * groups + e];
-                let x = &x[(e * batch + b) * cols..(e * batch + b + 1) * cols];
+            if !accumulate {
+                out.fill(0.0);
+            }
+            let weights = &gate[b * shape.gate + shape.first..];
+            for (e, weight) in shape.experts.clone().zip(weights) {
+                let x = &x[(e * shape.batch + b) * cols..(e * shape.batch + b + 1) * cols];
                 for (out, x) in out.iter_mut().zip(x) {
                     *out += weight * x;
                 }
@@ -57,36 +58,59 @@ simd_fn! {
     }
 }
 
-/// `gate[b, e] (+)= c[b]·x[e, b]` and `x̄[e, b] (+)= gate[b, e]·c[b]`.
+/// `gate[b, e] (+)= c[b]·x[e, b]` and, if wanted, `x̄[e, b] (+)= gate[b, e]·c[b]`.
 pub(super) fn mix_back(
-    groups: usize,
-    batch: usize,
+    shape: &MixShape,
     (gate, x): (&[f32], &[f32]),
     cotangent: &[f32],
     (gate_sink, gate_accumulate): (&mut [f32], bool),
-    (x_sink, x_accumulate): (&mut [f32], bool),
+    x_sink: Option<(&mut [f32], bool)>,
 ) {
-    let cols = cotangent.len() / batch;
-    let (gate_sink, x_sink) = (Shared::new(gate_sink), Shared::new(x_sink));
-    for_each_piece(batch.div_ceil(ROWS), groups * cotangent.len(), |piece| {
+    let (cols, batch) = (shape.cols, shape.batch);
+    let gate_sink = Shared::new(gate_sink);
+    let x_sink = x_sink.map(|(sink, accumulate)| (Shared::new(sink), accumulate));
+    for_each_piece(batch.div_ceil(ROWS), shape.experts.len() * cotangent.len(), |piece| {
         for b in range(piece, ROWS, batch) {
             let c = &cotangent[b * cols..(b + 1) * cols];
+            let first = b * shape.gate + shape.first;
             // SAFETY: each piece has its own rows b.
-            let gate_sink = unsafe { gate_sink.part(b * groups..(b + 1) * groups) };
-            for e in 0..groups {
+            let gate_sink = unsafe { gate_sink.part(first..first + shape.experts.len()) };
+            for (e, (gate_sink, weight)) in shape.experts.clone().zip(gate_sink.iter_mut().zip(&gate[first..])) {
                 let at = (e * batch + b) * cols..(e * batch + b + 1) * cols;
                 let inner = dot(c, &x[at.clone()]);
-                gate_sink[e] = if gate_accumulate { gate_sink[e] + inner } else { inner };
-                // SAFETY: as above.
-                scale(gate[b * groups + e], c, unsafe { x_sink.part(at) }, x_accumulate);
+                *gate_sink = if gate_accumulate { *gate_sink + inner } else { inner };
+                if let Some((x_sink, accumulate)) = &x_sink {
+                    // SAFETY: as above.
+                    scale(*weight, c, unsafe { x_sink.part(at) }, *accumulate);
+                }
             }
         }
     });
 }
 
+/// `out[b, e] = factor·⟨x[e, b], y[e, b]⟩`.
+pub(super) fn row_dots(groups: usize, factor: f32, x: &[f32], y: &[f32], out: &mut [f32]) {
+    let batch = out.len() / groups;
+    let cols = x.len() / out.len();
+    for (row, (x, y)) in x.chunks_exact(cols).zip(y.chunks_exact(cols)).enumerate() {
+        let (e, b) = (row / batch, row % batch);
+        out[b * groups + e] = factor * dot(x, y);
+    }
+}
+
+/// `x[e, b] (+)= factor·c[b, e]·y[e, b]`.
+pub(super) fn row_dots_back(groups: usize, factor: f32, c: &[f32], y: &[f32], x: &mut [f32], accumulate: bool) {
+    let batch = c.len() / groups;
+    let cols = y.len() / c.len();
+    x.par_chunks_mut(cols).zip(y.par_chunks(cols)).with_min_len(ROWS).enumerate().for_each(|(row, (x, y))| {
+        let (e, b) = (row / batch, row % batch);
+        scale(factor * c[b * groups + e], y, x, accumulate);
+    });
+}
+
 simd_fn! {
     /// `out (+)= weight·c`.
-    fn scale(weight: f32, c: &[f32], out: &mut [f32], accumulate: bool) {
+    pub(super) fn scale(weight: f32, c: &[f32], out: &mut [f32], accumulate: bool) {
         if accumulate {
             out.iter_mut().zip(c).for_each(|(out, c)| *out += weight * c);
         } else {
@@ -97,7 +121,7 @@ simd_fn! {
 
 simd_fn! {
     /// Inner product over independent lanes, in a fixed order.
-    fn dot(x: &[f32], y: &[f32]) -> f32 {
+    pub(super) fn dot(x: &[f32], y: &[f32]) -> f32 {
         const LANES: usize = 16;
         let mut lanes = [0.0f32; LANES];
         let (xs, x_rest) = x.as_chunks::<LANES>();

@@ -8,22 +8,25 @@
 #[macro_use]
 mod simd;
 
+mod activate;
 mod adam;
 mod fields;
 mod loss;
 mod mixture;
 mod normalise;
 mod pieces;
+mod probability;
 mod product;
 mod reduce;
 mod scratch;
+mod tokens;
 
 use dfdx::tensor::{TensorFromVec, ZerosTensor};
 
 use super::buffer::CpuSlice;
 use super::kernels::{
-    AdamStep, FieldsInputs, FieldsShape, FieldsSinks, Kernels, MissedSteps, NormInputs, NormShape, Product, Sink,
-    WaitingTable,
+    AdamStep, Dropout, FieldsInputs, FieldsShape, FieldsSinks, Kernels, MissedSteps, MixShape, NormInputs, NormShape,
+    Product, Sink, WaitingTable,
 };
 use super::{Buffer, Cpu, FieldIds};
 
@@ -66,8 +69,14 @@ impl Kernels for Cpu {
         reduce::column_sums(groups, batch, x.slice(), out.buffer.slice_mut(), out.accumulate);
     }
 
-    fn add(&self, x: &Buffer<Self>, y: &mut Buffer<Self>) {
-        reduce::add(x.slice(), y.slice_mut());
+    fn copy(&self, len: usize, from: (&Buffer<Self>, usize), to: (Sink<Self>, usize)) {
+        let ((from, start), (sink, at)) = (from, to);
+        let (from, to) = (&from.slice()[start..start + len], &mut sink.buffer.slice_mut()[at..at + len]);
+        if sink.accumulate { reduce::add(from, to) } else { to.copy_from_slice(from) }
+    }
+
+    fn clear(&self, buffer: &mut Buffer<Self>) {
+        buffer.slice_mut().fill(0.0);
     }
 
     fn gather_rows(&self, width: usize, table: &Buffer<Self>, ids: &FieldIds, out: &mut Buffer<Self>) {
@@ -149,23 +158,90 @@ impl Kernels for Cpu {
         mixture::softmax_back(cols, out.slice(), cotangent.slice_mut());
     }
 
-    fn mix(&self, groups: usize, batch: usize, gate: &Buffer<Self>, x: &Buffer<Self>, out: &mut Buffer<Self>) {
-        mixture::mix(groups, batch, gate.slice(), x.slice(), out.slice_mut());
+    fn mix(&self, shape: &MixShape, gate: &Buffer<Self>, x: &Buffer<Self>, out: Sink<Self>) {
+        mixture::mix(shape, gate.slice(), x.slice(), out.buffer.slice_mut(), out.accumulate);
     }
 
     fn mix_back(
         &self,
-        groups: usize,
-        batch: usize,
-        inputs: (&Buffer<Self>, &Buffer<Self>),
+        shape: &MixShape,
+        (gate, x): (&Buffer<Self>, &Buffer<Self>),
         cotangent: &Buffer<Self>,
-        gate: Sink<Self>,
-        x: Sink<Self>,
+        gate_sink: Sink<Self>,
+        x_sink: Option<Sink<Self>>,
     ) {
-        let inputs = (inputs.0.slice(), inputs.1.slice());
-        let gate = (gate.buffer.slice_mut(), gate.accumulate);
-        let x = (x.buffer.slice_mut(), x.accumulate);
-        mixture::mix_back(groups, batch, inputs, cotangent.slice(), gate, x);
+        let x_sink = x_sink.map(parts);
+        mixture::mix_back(shape, (gate.slice(), x.slice()), cotangent.slice(), parts(gate_sink), x_sink);
+    }
+
+    fn relu_dropout(&self, dropout: Dropout, x: &Buffer<Self>, out: &mut Buffer<Self>) {
+        activate::relu_dropout(dropout, x.slice(), out.slice_mut());
+    }
+
+    fn relu_dropout_back(&self, dropout: Dropout, out: &Buffer<Self>, cotangent: &mut Buffer<Self>) {
+        activate::relu_dropout_back(dropout, out.slice(), cotangent.slice_mut());
+    }
+
+    fn row_dots(&self, groups: usize, scale: f32, x: &Buffer<Self>, y: &Buffer<Self>, out: &mut Buffer<Self>) {
+        mixture::row_dots(groups, scale, x.slice(), y.slice(), out.slice_mut());
+    }
+
+    fn row_dots_back(&self, groups: usize, scale: f32, cotangent: &Buffer<Self>, y: &Buffer<Self>, x: Sink<Self>) {
+        mixture::row_dots_back(groups, scale, cotangent.slice(), y.slice(), x.buffer.slice_mut(), x.accumulate);
+    }
+
+    fn mean_token(
+        &self,
+        width: usize,
+        ids: &FieldIds,
+        compact: &Buffer<Self>,
+        token: &Buffer<Self>,
+        out: &mut Buffer<Self>,
+    ) {
+        tokens::mean(width, ids, compact.slice(), token.slice(), out.slice_mut());
+    }
+
+    fn mean_token_back(
+        &self,
+        width: usize,
+        ids: &FieldIds,
+        cotangent: &Buffer<Self>,
+        compact: Sink<Self>,
+        token: Sink<Self>,
+    ) {
+        tokens::mean_back(width, ids, cotangent.slice(), parts(compact), parts(token));
+    }
+
+    fn prefix_rows(&self, row: &Buffer<Self>, x: &Buffer<Self>, out: &mut Buffer<Self>) {
+        tokens::prefix(row.slice(), x.slice(), out.slice_mut());
+    }
+
+    fn prefix_rows_back(&self, cotangent: &Buffer<Self>, row: Sink<Self>, x: Sink<Self>) {
+        tokens::prefix_back(cotangent.slice(), parts(row), parts(x));
+    }
+
+    fn product_logits(&self, a: &Buffer<Self>, b: &Buffer<Self>, out: &mut Buffer<Self>) {
+        probability::product_logits(a.slice(), b.slice(), out.slice_mut());
+    }
+
+    fn product_logits_back(&self, a: &Buffer<Self>, b: &Buffer<Self>, cotangent: &Buffer<Self>, sink: Sink<Self>) {
+        probability::product_logits_back(a.slice(), b.slice(), cotangent.slice(), parts(sink));
+    }
+
+    fn mixture_logits(&self, scale: f32, gate: &Buffer<Self>, x: &Buffer<Self>, out: &mut Buffer<Self>) {
+        probability::mixture_logits(scale, gate.slice(), x.slice(), out.slice_mut());
+    }
+
+    fn mixture_logits_back(
+        &self,
+        scale: f32,
+        (gate, x): (&Buffer<Self>, &Buffer<Self>),
+        cotangent: &Buffer<Self>,
+        gate_sink: Sink<Self>,
+        x_sink: Sink<Self>,
+    ) {
+        let inputs = (gate.slice(), x.slice());
+        probability::mixture_logits_back(scale, inputs, cotangent.slice(), parts(gate_sink), parts(x_sink));
     }
 
     fn bce(&self, logits: &Buffer<Self>, labels: &Buffer<Self>) -> f64 {
@@ -220,4 +296,9 @@ impl Kernels for Cpu {
     fn adam_catch_up(&self, missed: &MissedSteps, ids: Option<&FieldIds>, table: WaitingTable<Self>) {
         adam::catch_up(missed, ids, table);
     }
+}
+
+/// A sink as a slice and whether to add to it.
+fn parts(sink: Sink<'_, Cpu>) -> (&mut [f32], bool) {
+    (sink.buffer.slice_mut(), sink.accumulate)
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use dfdx::shapes::Dim;
 
 use crate::tensor::kernels::{FieldsInputs, FieldsShape, FieldsSinks};
-use crate::tensor::{Buffer, Kernels, NodeId, Op, ParamId, Pull, Tape, Var};
+use crate::tensor::{Buffer, Kernels, Matrix, NodeId, Op, ParamId, Product, Pull, Tape, Var};
 
 /// The embeddings of a batch's distinct ids: U×D, from a table of D columns. Its gradient is the table's compact gradient.
 pub fn embed<E: Dim, D: Kernels>(
@@ -34,13 +34,19 @@ impl<D: Kernels> Op<D> for Embed {
     }
 }
 
-/// The numeric token's parameters: `Linear(P → D)` on the raw numerical columns (weight P×D, bias D).
+/// The numeric token: `Linear(P → D)` on the raw numerical columns (weight P×D, bias D; both empty when P is 0).
 #[derive(Debug, Clone, Copy)]
 #[allow(missing_docs)]
-pub struct NumericToken {
-    pub columns: usize,
-    pub weight: ParamId,
-    pub bias: ParamId,
+pub struct NumericToken<E: Dim> {
+    pub weight: Var<(usize, E)>,
+    pub bias: Var<(usize,)>,
+}
+
+impl<E: Dim> NumericToken<E> {
+    /// Numerical columns, P.
+    pub fn columns(&self) -> usize {
+        self.weight.shape.0
+    }
 }
 
 /// A bank of E maps from the fields to `out` units: weight E×H0×N, bias E×N.
@@ -62,7 +68,7 @@ pub fn fields_linear<E: Dim, O: Dim, D: Kernels>(
     fields: usize,
     compact: Var<(usize, E)>,
     numerical: Var<(usize, usize)>,
-    token: NumericToken,
+    token: NumericToken<E>,
     maps: FieldMaps<O>,
 ) -> Var<(usize, usize, O)> {
     let batch = numerical.shape.0;
@@ -71,7 +77,7 @@ pub fn fields_linear<E: Dim, O: Dim, D: Kernels>(
         width: compact.shape.1.size(),
         groups: maps.groups,
         out: maps.out.size(),
-        numerical: token.columns,
+        numerical: token.columns(),
         fields,
     };
     let op = FieldsLinear::<D> {
@@ -79,7 +85,7 @@ pub fn fields_linear<E: Dim, O: Dim, D: Kernels>(
         ids: Rc::clone(ids),
         compact: compact.node,
         numerical: numerical.node,
-        token,
+        token: [token.weight.node, token.bias.node],
         weight: maps.weight,
         bias: maps.bias,
     };
@@ -87,12 +93,13 @@ pub fn fields_linear<E: Dim, O: Dim, D: Kernels>(
     let params = tape.params();
     {
         let (compact, numerical) = (tape.node_value(op.compact), tape.node_value(op.numerical));
+        let (token_weight, token_bias) = (tape.value(token.weight), tape.value(token.bias));
         let inputs = FieldsInputs {
             ids: op.ids.as_ref(),
             compact: &compact,
             numerical: &numerical,
-            token_weight: &params[token.weight].value,
-            token_bias: &params[token.bias].value,
+            token_weight: &token_weight,
+            token_bias: &token_bias,
             weight: &params[maps.weight].value,
             bias: &params[maps.bias].value,
         };
@@ -106,18 +113,16 @@ struct FieldsLinear<D: Kernels> {
     ids: Rc<D::Ids>,
     compact: NodeId,
     numerical: NodeId,
-    token: NumericToken,
+    /// Weight and bias of the numeric token.
+    token: [NodeId; 2],
     weight: ParamId,
     bias: ParamId,
 }
 
 impl<D: Kernels> Op<D> for FieldsLinear<D> {
     fn inputs(&self) -> (Vec<NodeId>, Vec<ParamId>) {
-        let mut params = vec![self.weight, self.bias];
-        if self.token.columns > 0 {
-            params.extend([self.token.weight, self.token.bias]);
-        }
-        (vec![self.compact], params)
+        let token = self.token.iter().filter(|_| self.shape.numerical > 0);
+        (std::iter::once(&self.compact).chain(token).copied().collect(), vec![self.weight, self.bias])
     }
 
     fn pull(&self, pull: &mut Pull<D>, _output: &Buffer<D>, cotangent: Buffer<D>) {
@@ -125,15 +130,13 @@ impl<D: Kernels> Op<D> for FieldsLinear<D> {
         let mut compact = pull.cotangent(self.compact);
         let mut weight = pull.gradient(self.weight, shape.groups * shape.inputs() * shape.out);
         let mut bias = pull.gradient(self.bias, shape.groups * shape.out);
-        let mut token_weight = pull.gradient(self.token.weight, shape.numerical * shape.width);
-        let token = if shape.numerical > 0 { shape.width } else { 0 };
-        let mut token_bias = pull.gradient(self.token.bias, token);
+        let [mut token_weight, mut token_bias] = self.token.map(|node| pull.cotangent(node));
         let inputs = FieldsInputs {
             ids: self.ids.as_ref(),
             compact: pull.value(self.compact),
             numerical: pull.value(self.numerical),
-            token_weight: pull.param(self.token.weight),
-            token_bias: pull.param(self.token.bias),
+            token_weight: pull.value(self.token[0]),
+            token_bias: pull.value(self.token[1]),
             weight: pull.param(self.weight),
             bias: pull.param(self.bias),
         };
@@ -148,8 +151,62 @@ impl<D: Kernels> Op<D> for FieldsLinear<D> {
         pull.put_cotangent(self.compact, compact);
         pull.put_gradient(self.weight, weight);
         pull.put_gradient(self.bias, bias);
-        pull.put_gradient(self.token.weight, token_weight);
-        pull.put_gradient(self.token.bias, token_bias);
+        pull.put_cotangent(self.token[0], token_weight);
+        pull.put_cotangent(self.token[1], token_bias);
+        pull.workspace().give(cotangent);
+    }
+}
+
+/// The numeric token of each sample: B×D; without numerical columns 0×D.
+pub fn numeric_token<E: Dim, D: Kernels>(
+    tape: &Tape<D>,
+    numerical: Var<(usize, usize)>,
+    token: NumericToken<E>,
+) -> Var<(usize, E)> {
+    let (columns, width) = token.weight.shape;
+    let batch = if columns > 0 { numerical.shape.0 } else { 0 };
+    let op = Token {
+        numerical: numerical.node,
+        token: [token.weight.node, token.bias.node],
+        batch,
+        columns,
+        width: width.size(),
+    };
+    let mut out = tape.workspace().take(batch * width.size());
+    if batch > 0 {
+        let (x, w) = (Matrix::row_major(columns), Matrix::row_major(width.size()));
+        let p = Product { batch: 1, m: batch, k: columns, n: width.size(), a: x, b: w, c: w, accumulate: false };
+        tape.device().product(&p, &tape.value(numerical), &tape.value(token.weight), &mut out);
+        tape.device().add_bias(1, batch, &tape.value(token.bias), &mut out);
+    }
+    tape.record(out, (batch, width), op)
+}
+
+struct Token {
+    numerical: NodeId,
+    token: [NodeId; 2],
+    batch: usize,
+    columns: usize,
+    width: usize,
+}
+
+impl<D: Kernels> Op<D> for Token {
+    fn inputs(&self) -> (Vec<NodeId>, Vec<ParamId>) {
+        (self.token.iter().filter(|_| self.batch > 0).copied().collect(), vec![])
+    }
+
+    fn pull(&self, pull: &mut Pull<D>, _output: &Buffer<D>, cotangent: Buffer<D>) {
+        if self.batch > 0 {
+            let [mut weight, mut bias] = self.token.map(|node| pull.cotangent(node));
+            let sink = weight.sink();
+            let (x, w) = (Matrix::row_major(self.columns), Matrix::row_major(self.width));
+            let (m, k, n, accumulate) = (self.columns, self.batch, self.width, sink.accumulate);
+            let p = Product { batch: 1, m, k, n, a: x.transposed(), b: w, c: w, accumulate };
+            pull.device().product(&p, pull.value(self.numerical), &cotangent, sink.buffer);
+            pull.device().column_sums(1, self.batch, &cotangent, bias.sink());
+            pull.put_cotangent(self.token[0], weight);
+            pull.put_cotangent(self.token[1], bias);
+        }
         pull.workspace().give(cotangent);
     }
 }

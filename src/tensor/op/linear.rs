@@ -13,31 +13,26 @@ pub fn bank_linear<I: Dim, O: Dim, D: Kernels>(
     out: O,
 ) -> Var<(usize, usize, O)> {
     let (groups, batch, inputs) = x.shape;
-    let op = Linear { x: x.node, weight, bias, groups, batch, inputs: inputs.size(), outputs: out.size() };
+    let op =
+        Linear { x: x.node, weight, bias, groups, shared: false, batch, inputs: inputs.size(), outputs: out.size() };
     let y = op.forward(tape);
     tape.record(y, (groups, batch, out), op)
 }
 
-/// B×I times one map I→O.
-pub fn linear<I: Dim, O: Dim, D: Kernels>(
+/// B×I times each of a bank of E maps I→O: E×B×O.
+pub fn shared_linear<I: Dim, O: Dim, D: Kernels>(
     tape: &Tape<D>,
     x: Var<(usize, I)>,
+    groups: usize,
     weight: ParamId,
     bias: ParamId,
     out: O,
-) -> Var<(usize, O)> {
+) -> Var<(usize, usize, O)> {
     let (batch, inputs) = x.shape;
-    let op = Linear { x: x.node, weight, bias, groups: 1, batch, inputs: inputs.size(), outputs: out.size() };
+    let op =
+        Linear { x: x.node, weight, bias, groups, shared: true, batch, inputs: inputs.size(), outputs: out.size() };
     let y = op.forward(tape);
-    tape.record(y, (batch, out), op)
-}
-
-/// B×I times one map I→1, squeezed to B: logits.
-pub fn output<I: Dim, D: Kernels>(tape: &Tape<D>, x: Var<(usize, I)>, weight: ParamId, bias: ParamId) -> Var<(usize,)> {
-    let (batch, inputs) = x.shape;
-    let op = Linear { x: x.node, weight, bias, groups: 1, batch, inputs: inputs.size(), outputs: 1 };
-    let y = op.forward(tape);
-    tape.record(y, (batch,), op)
+    tape.record(y, (groups, batch, out), op)
 }
 
 struct Linear {
@@ -45,6 +40,8 @@ struct Linear {
     weight: ParamId,
     bias: ParamId,
     groups: usize,
+    /// Whether all maps of the bank take the same input.
+    shared: bool,
     batch: usize,
     inputs: usize,
     outputs: usize,
@@ -52,7 +49,7 @@ struct Linear {
 
 impl Linear {
     fn x(&self) -> Matrix {
-        Matrix::row_major(self.inputs).every(self.batch * self.inputs)
+        Matrix::row_major(self.inputs).every(if self.shared { 0 } else { self.batch * self.inputs })
     }
 
     fn y(&self) -> Matrix {
@@ -110,17 +107,21 @@ impl<D: Kernels> Op<D> for Linear {
         if pull.wants(self.x) {
             let mut dx = pull.cotangent(self.x);
             let sink = dx.sink();
-            let product = Product {
-                batch: self.groups,
-                m: self.batch,
-                k: self.outputs,
-                n: self.inputs,
-                a: self.y(),
-                b: self.w().transposed(),
-                c: self.x(),
-                accumulate: sink.accumulate,
-            };
-            pull.device().product(&product, &cotangent, pull.param(self.weight), sink.buffer);
+            // maps that share an input add up there, one after the other
+            let (batch, rounds) = if self.shared { (1, self.groups) } else { (self.groups, 1) };
+            for e in 0..rounds {
+                let product = Product {
+                    batch,
+                    m: self.batch,
+                    k: self.outputs,
+                    n: self.inputs,
+                    a: self.y().skip(e),
+                    b: self.w().skip(e).transposed(),
+                    c: self.x(),
+                    accumulate: sink.accumulate || e > 0,
+                };
+                pull.device().product(&product, &cotangent, pull.param(self.weight), sink.buffer);
+            }
             pull.put_cotangent(self.x, dx);
         }
         pull.workspace().give(cotangent);

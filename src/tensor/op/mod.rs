@@ -4,19 +4,29 @@
 //! in [`Kernels`](super::Kernels) and `cpu/`; a test below against dfdx's autodiff.
 
 mod bce;
+mod dots;
 mod fields;
+mod join;
 mod linear;
+mod logits;
+mod mean_token;
 mod mix;
 mod norm;
 mod parameter;
+mod relu;
 mod softmax;
 
 pub use bce::bce;
-pub use fields::{FieldMaps, NumericToken, embed, fields_linear};
-pub use linear::{bank_linear, linear, output};
-pub use mix::mix;
+pub use dots::row_dots;
+pub use fields::{FieldMaps, NumericToken, embed, fields_linear, numeric_token};
+pub use join::{add, prefix_rows, stack};
+pub use linear::{bank_linear, shared_linear};
+pub use logits::{mixture_logits, product_logits};
+pub use mean_token::mean_token;
+pub use mix::{Candidates, mix};
 pub use norm::{Norm, norm_relu_dropout};
 pub use parameter::parameter;
+pub use relu::relu_dropout;
 pub use softmax::softmax;
 
 #[cfg(test)]

@@ -2,12 +2,15 @@
 
 use dfdx::shapes::Shape;
 
+use crate::tensor::kernels::Sink;
 use crate::tensor::{Buffer, Kernels, NodeId, Op, ParamId, Pull, Tape, Var};
 
 /// The values of a parameter in this shape.
 pub fn parameter<S: Shape, D: Kernels>(tape: &Tape<D>, id: ParamId, shape: S) -> Var<S> {
-    let mut out = tape.workspace().take(shape.num_elements());
-    tape.device().write(&mut out, &tape.device().download(&tape.params()[id].value));
+    let len = shape.num_elements();
+    let mut out = tape.workspace().take(len);
+    let sink = Sink { buffer: &mut out, accumulate: false };
+    tape.device().copy(len, (&tape.params()[id].value, 0), (sink, 0));
     tape.record(out, shape, Parameter { id })
 }
 

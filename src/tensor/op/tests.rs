@@ -7,7 +7,11 @@ use dfdx::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{FieldMaps, Norm, NumericToken, bank_linear, bce, embed, fields_linear, mix, norm_relu_dropout, parameter};
+use super::{
+    Candidates, FieldMaps, Norm, NumericToken, add, bank_linear, bce, embed, fields_linear, mean_token, mix,
+    mixture_logits, norm_relu_dropout, numeric_token, parameter, prefix_rows, product_logits, relu_dropout, row_dots,
+    shared_linear, stack,
+};
 use crate::tensor::kernels::NORM_EPS;
 use crate::tensor::random::drop_threshold;
 use crate::tensor::{
@@ -151,7 +155,7 @@ fn gate_check<D: Kernels>(device: &D) {
         &[],
         |tape, p| {
             let gate = super::softmax(tape, parameter(tape, p[0], (batch, groups)));
-            mix(tape, gate, parameter(tape, p[1], (groups, batch, cols)))
+            mix(tape, gate, &[Candidates::all(parameter(tape, p[1], (groups, batch, cols)))])
         },
         &c,
     );
@@ -213,7 +217,10 @@ fn fields_check<D: Kernels>(device: &D, numerical: usize, sizes: &[usize], route
         |tape, p| {
             let compact = embed(tape, &ids, distinct, p[0], width);
             let numbers = tape.constant(tape.device().upload(&x), (batch, numerical));
-            let token = NumericToken { columns: numerical, weight: p[3], bias: p[4] };
+            let token = NumericToken {
+                weight: parameter(tape, p[3], (numerical, width)),
+                bias: parameter(tape, p[4], (if numerical > 0 { width } else { 0 },)),
+            };
             let maps = FieldMaps { groups, out: outputs, weight: p[1], bias: p[2] };
             fields_linear(tape, &ids, fields, compact, numbers, token, maps)
         },
@@ -270,6 +277,253 @@ fn fields_check<D: Kernels>(device: &D, numerical: usize, sizes: &[usize], route
     assert_close("token b", &g[4], &tb_grad);
 }
 
+/// One gate over some experts of a bank and all of another; the gradient into the first bank stopped or not.
+fn candidates_check<D: Kernels>(device: &D, stopped: bool) {
+    let (batch, cols) = (9, 21);
+    let (gate, x, y) = (random(30, batch * 4), random(31, 5 * batch * cols), random(32, 2 * batch * cols));
+    let c = random(33, batch * cols);
+    let (h, g) = ours(
+        device,
+        &[&gate, &x, &y],
+        &[],
+        |tape, p| {
+            let some = Candidates::some(parameter(tape, p[1], (5, batch, cols)), 1..3);
+            let some = if stopped { some.stopped() } else { some };
+            let all = Candidates::all(parameter(tape, p[2], (2, batch, cols)));
+            mix(tape, parameter(tape, p[0], (batch, 4)), &[some, all])
+        },
+        &c,
+    );
+    let dev = Cpu::default();
+    let gt = matrix(&dev, &gate, batch, 4);
+    let bank = |values: &[f32], e: usize| matrix(&dev, &values[e * batch * cols..(e + 1) * batch * cols], batch, cols);
+    let experts = [bank(&x, 1), bank(&x, 2), bank(&y, 0), bank(&y, 1)];
+    let column = |j: usize| {
+        let index: Tensor<(usize,), usize, Cpu> = dev.tensor_from_vec(vec![j], (1,));
+        let column = gt.leaky_trace().permute::<_, Axes2<1, 0>>().gather(index).reshape_like(&(batch,));
+        column.broadcast_like::<_, Axis<1>>(&(batch, cols))
+    };
+    let mut out = experts[0].leaky_trace() * column(0);
+    for j in 1..4 {
+        out = out + experts[j].leaky_trace() * column(j);
+    }
+    assert_close("candidates", &h, &out.as_vec());
+    let grads = (out * matrix(&dev, &c, batch, cols)).sum().backward();
+    assert_close("candidates gate", &g[0], &grads.get(&gt).as_vec());
+    let of = |e: usize| grads.get(&experts[e]).as_vec();
+    if stopped {
+        assert!(g[1].is_empty(), "nothing flows into stopped experts");
+    } else {
+        let nothing = vec![0.0; batch * cols];
+        let first = [nothing.clone(), of(0), of(1), nothing.clone(), nothing].concat();
+        assert_close("candidates x", &g[1], &first);
+    }
+    assert_close("candidates y", &g[2], &[of(2), of(3)].concat());
+}
+
+fn shared_linear_check<D: Kernels>(device: &D) {
+    let (groups, batch, inputs, outputs) = (3, 19, 7, 5);
+    let x = random(34, batch * inputs);
+    let (w, b) = (random(35, groups * inputs * outputs), random(36, groups * outputs));
+    let c = random(37, groups * batch * outputs);
+    let (y, g) = ours(
+        device,
+        &[&x, &w, &b],
+        &[],
+        |tape, p| shared_linear(tape, parameter(tape, p[0], (batch, inputs)), groups, p[1], p[2], outputs),
+        &c,
+    );
+    let dev = Cpu::default();
+    let xt = matrix(&dev, &x, batch, inputs);
+    let mut dx = vec![0.0; x.len()];
+    for e in 0..groups {
+        let part = |v: &[f32], len: usize| v[e * len..(e + 1) * len].to_vec();
+        let wt = matrix(&dev, &part(&w, inputs * outputs), inputs, outputs);
+        let bt: Tensor<(usize,), f32, Cpu> = dev.tensor_from_vec(part(&b, outputs), (outputs,));
+        let out = xt.leaky_trace().matmul(wt.leaky_trace())
+            + bt.leaky_trace().broadcast_like::<_, Axis<0>>(&(batch, outputs));
+        assert_close("shared linear", &part(&y, batch * outputs), &out.as_vec());
+        let grads = (out * matrix(&dev, &part(&c, batch * outputs), batch, outputs)).sum().backward();
+        dx.iter_mut().zip(grads.get(&xt).as_vec()).for_each(|(sum, part)| *sum += part);
+        assert_close("shared linear w", &part(&g[1], inputs * outputs), &grads.get(&wt).as_vec());
+        assert_close("shared linear b", &part(&g[2], outputs), &grads.get(&bt).as_vec());
+    }
+    assert_close("shared linear x", &g[0], &dx);
+}
+
+/// ReLU with dropout, a sum in which one value stands twice, a stack, scores, and a row in front of others.
+fn join_check<D: Kernels>(device: &D) {
+    let (batch, cols, width) = (13, 6, 4);
+    let (x, y, row) = (random(40, batch * cols), random(41, batch * cols), random(42, width));
+    let c = random(43, batch * (width + 2));
+    let share = 0.3;
+    let (out, g) = ours(
+        device,
+        &[&x, &y, &row],
+        &[],
+        |tape, p| {
+            let (x, y) = (parameter(tape, p[0], (batch, cols)), parameter(tape, p[1], (batch, cols)));
+            let active = relu_dropout(tape, x, share);
+            let twice = add(tape, active, active);
+            let bank = stack(tape, &[twice, y]);
+            let other = stack(tape, &[y, y]);
+            prefix_rows(tape, parameter(tape, p[2], (width,)), row_dots(tape, bank, other, 0.5))
+        },
+        &c,
+    );
+    let key = Key::of_step(3, 4).of_operation(0);
+    let kept = |i: usize| element_hash(key, i as u32) >= drop_threshold(share);
+    let masks: Vec<f32> = (0..x.len()).map(|i| if kept(i) { 1.0 / (1.0 - share) } else { 0.0 }).collect();
+    let dev = Cpu::default();
+    let (xt, yt) = (matrix(&dev, &x, batch, cols), matrix(&dev, &y, batch, cols));
+    let rt: Tensor<(usize,), f32, Cpu> = dev.tensor_from_vec(row, (width,));
+    let column = |t: Tensor<(usize,), f32, Cpu, OwnedTape<f32, Cpu>>| t.reshape_like(&(batch, 1));
+    let twice = xt.leaky_trace().relu() * matrix(&dev, &masks, batch, cols) * 2.0;
+    let first = column((twice * yt.leaky_trace()).sum::<_, Axis<1>>() * 0.5);
+    let second = column(yt.leaky_trace().square().sum::<_, Axis<1>>() * 0.5);
+    let front = rt.leaky_trace().broadcast_like::<_, Axis<0>>(&(batch, width));
+    let joined = (front, first).concat_along(Axis::<1>);
+    let joined = (joined, second).concat_along(Axis::<1>);
+    assert_close("join", &out, &joined.as_vec());
+    let grads = (joined * matrix(&dev, &c, batch, width + 2)).sum().backward();
+    assert_close("join x", &g[0], &grads.get(&xt).as_vec());
+    assert_close("join y", &g[1], &grads.get(&yt).as_vec());
+    assert_close("join row", &g[2], &grads.get(&rt).as_vec());
+}
+
+fn logits_check<D: Kernels>(device: &D) {
+    let (batch, critics, scale) = (17, 3, 0.8);
+    let a: Vec<f32> = random(50, batch).iter().map(|x| x * 4.0).collect();
+    let b: Vec<f32> = random(51, batch).iter().map(|x| x * 4.0).collect();
+    let c = random(52, batch);
+    let dev = Cpu::default();
+    let vector =
+        |values: &[f32]| -> Tensor<(usize,), f32, Cpu> { dev.tensor_from_vec(values.to_vec(), (values.len(),)) };
+    let (out, g) = ours(
+        device,
+        &[&a, &b],
+        &[],
+        |tape, p| product_logits(tape, parameter(tape, p[0], (batch,)), parameter(tape, p[1], (batch,))),
+        &c,
+    );
+    let (at, bt) = (vector(&a), vector(&b));
+    let both = || at.leaky_trace().sigmoid() * bt.leaky_trace().sigmoid();
+    let z = both().ln() - (both().negate() + 1.0).ln();
+    assert_close("product logits", &out, &z.as_vec());
+    let grads = (z * vector(&c)).sum().backward();
+    assert_close("product logits a", &g[0], &grads.get(&at).as_vec());
+    assert_close("product logits b", &g[1], &grads.get(&bt).as_vec());
+
+    let gate: Vec<f32> = random(53, batch * critics).iter().map(|x| (x + 1.5) / 8.0).collect();
+    let x: Vec<f32> = random(54, critics * batch).iter().map(|x| x * 3.0).collect();
+    let (out, g) = ours(
+        device,
+        &[&gate, &x],
+        &[],
+        |tape, p| {
+            let (gate, x) = (parameter(tape, p[0], (batch, critics)), parameter(tape, p[1], (critics, batch)));
+            mixture_logits(tape, gate, x, scale)
+        },
+        &c,
+    );
+    let (gt, xt) = (matrix(&dev, &gate, batch, critics), matrix(&dev, &x, critics, batch));
+    let mixture = || {
+        let weighed = xt.leaky_trace().sigmoid() * gt.leaky_trace().permute::<_, Axes2<1, 0>>();
+        weighed.sum::<(usize,), Axis<0>>() * scale
+    };
+    let z = mixture().ln() - (mixture().negate() + 1.0).ln();
+    assert_close("mixture logits", &out, &z.as_vec());
+    let grads = (z * vector(&c)).sum().backward();
+    assert_close("mixture logits gate", &g[0], &grads.get(&gt).as_vec());
+    assert_close("mixture logits x", &g[1], &grads.get(&xt).as_vec());
+}
+
+/// Far out, where probabilities have no digits left, logits still do.
+#[test]
+fn logits_of_products_and_mixtures_stay_finite() {
+    let device = crate::tensor::Cpu::default();
+    let far = [-200.0, -200.0, 200.0, 200.0, 0.0];
+    let other = [-200.0, 200.0, 200.0, -1.0, -300.0];
+    let c = [1.0; 5];
+    let build = |tape: &Tape<Cpu>, p: &[ParamId]| {
+        product_logits(tape, parameter(tape, p[0], (5,)), parameter(tape, p[1], (5,)))
+    };
+    let (z, g) = ours(&device, &[&far, &other], &[], build, &c);
+    assert_close(
+        "far out",
+        &z,
+        &[-400.0, -200.0, 200.0 - std::f32::consts::LN_2, -1.0, -300.0 - std::f32::consts::LN_2],
+    );
+    assert!(g.concat().iter().all(|g| g.is_finite()), "{g:?}");
+    let build = |tape: &Tape<Cpu>, p: &[ParamId]| {
+        mixture_logits(tape, parameter(tape, p[0], (1, 2)), parameter(tape, p[1], (2, 1)), 1.0)
+    };
+    let (z, g) = ours(&device, &[&[0.5, 0.5], &[-300.0, -300.0]], &[], build, &[1.0]);
+    assert!(z[0] < -60.0 && z[0].is_finite() && g.concat().iter().all(|g| g.is_finite()), "{z:?} {g:?}");
+}
+
+fn mean_token_check<D: Kernels>(device: &D) {
+    for columns in [0, 3] {
+        let (batch, width, sizes) = (11, 5, [4, 70]);
+        let layout = FieldLayout::new(sizes, width);
+        let mut rng = ChaCha8Rng::seed_from_u64(60);
+        let categorical: Vec<u32> =
+            (0..batch).flat_map(|_| sizes).map(|size| rng.random_range(0..size as u32)).collect();
+        let table = random(61, layout.rows() * width);
+        let bias = if columns > 0 { width } else { 0 };
+        let (tw, tb, x) = (random(62, columns * width), random(63, bias), random(64, batch * columns));
+        let c = random(65, batch * width);
+        let mut ids = FieldIds::default();
+        ids.index_by(&layout, &categorical, batch, |distinct| if distinct < 5 { Route::Table } else { Route::Direct });
+        let (distinct, rows) = (ids.len(), ids.rows.clone());
+        let ids = Rc::new(device.ids(ids));
+        let (y, g) = ours(
+            device,
+            &[&table, &tw, &tb],
+            &[Kind::Table { width }],
+            |tape, p| {
+                let compact = embed(tape, &ids, distinct, p[0], width);
+                let numbers = tape.constant(tape.device().upload(&x), (batch, columns));
+                let token = NumericToken {
+                    weight: parameter(tape, p[1], (columns, width)),
+                    bias: parameter(tape, p[2], (bias,)),
+                };
+                mean_token(tape, &ids, batch, compact, numeric_token(tape, numbers, token))
+            },
+            &c,
+        );
+        let dev = Cpu::default();
+        let tt = matrix(&dev, &table, layout.rows(), width);
+        let gathered = |field: usize| {
+            let at: Vec<usize> =
+                (0..batch).map(|b| layout.range(field).start + categorical[b * 2 + field] as usize).collect();
+            let index: Tensor<(usize,), usize, Cpu> = dev.tensor_from_vec(at, (batch,));
+            tt.leaky_trace().gather(index)
+        };
+        let (twt, tbt) = (
+            matrix(&dev, if columns > 0 { &tw } else { &[0.0; 5] }, columns.max(1), width),
+            matrix(&dev, if columns > 0 { &tb } else { &[0.0; 5] }, 1, width),
+        );
+        let mut out = gathered(0) + gathered(1);
+        if columns > 0 {
+            let token = matrix(&dev, &x, batch, columns).leaky_trace().matmul(twt.clone());
+            let bias = tbt.leaky_trace().reshape_like(&(width,)).broadcast_like::<_, Axis<0>>(&(batch, width));
+            out = out + (token + bias);
+        }
+        let out = out / (2.0 + f32::from(columns > 0));
+        assert_close("mean token", &y, &out.as_vec());
+        let grads = (out * matrix(&dev, &c, batch, width)).sum().backward();
+        let full = grads.get(&tt).as_vec();
+        let compact: Vec<f32> =
+            rows.iter().flat_map(|&row| full[row as usize * width..(row as usize + 1) * width].to_vec()).collect();
+        assert_close("mean token table", &g[0], &compact);
+        if columns > 0 {
+            assert_close("mean token weight", &g[1], &grads.get(&twt).as_vec());
+            assert_close("mean token bias", &g[2], &grads.get(&tbt).as_vec());
+        }
+    }
+}
+
 /// The suite every device must pass.
 fn suite<D: Kernels>(device: &D) {
     linear_check(device);
@@ -277,6 +531,12 @@ fn suite<D: Kernels>(device: &D) {
     norm_check(device, 0.3);
     gate_check(device);
     bce_check(device);
+    candidates_check(device, false);
+    candidates_check(device, true);
+    shared_linear_check(device);
+    join_check(device);
+    logits_check(device);
+    mean_token_check(device);
     let by_table = |_| Route::Table;
     fields_check(device, 3, &[4, 9, 2], by_table);
     fields_check(device, 0, &[4, 9], by_table);
