@@ -47,7 +47,14 @@ fn every_model_trains_with_every_balancer() {
             let (arch, balancer): (Arch, Balancer) = (read(&arch.defaults), read(&balancer.defaults));
             let tasks = if balancer.build(2).is_ok() { 2 } else { 4 };
             let (schema, raw) = problem(tasks);
-            let network = Network::build(&arch, &Sizes::Tiny, &schema, 3, &device).unwrap();
+            let network = match Network::build(&arch, &Sizes::Tiny, &schema, 3, &device) {
+                Ok(network) => network,
+                // ESMM is for two tasks: a balancer that needs more has no pair there
+                Err(problem) => {
+                    assert!(arch.name() == "Esmm" && tasks != 2, "{pair}: {problem}");
+                    continue;
+                }
+            };
             let method = balancer.build(tasks).unwrap_or_else(|problem| panic!("{pair}: {problem}"));
             let mut slot = network.batch_slot(&schema);
             let workspace = Workspace::new(&device);
@@ -58,7 +65,14 @@ fn every_model_trains_with_every_balancer() {
                 report.losses.iter().sum::<f64>() / tasks as f64
             };
             let first = mean_loss(&mut trainer, &mut slot);
-            let last = (0..100).map(|_| mean_loss(&mut trainer, &mut slot)).last().unwrap();
+            // a hundred steps are enough for most; STEM, without normalisations and from small embeddings, starts slowly
+            let mut last = first;
+            for _ in 0..8 {
+                last = (0..50).map(|_| mean_loss(&mut trainer, &mut slot)).last().unwrap();
+                if last <= 0.95 * first {
+                    break;
+                }
+            }
             // single-task learning leaves three tasks alone by design; the others must learn
             if balancer.name() != "Stl" && last > 0.95 * first {
                 idle.push(format!("{pair}: mean loss {first:.4} to {last:.4}"));

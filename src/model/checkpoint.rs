@@ -125,12 +125,14 @@ pub fn load_tensors<D: Kernels>(
             }
         }
     }
-    let mut tracked = network.batches_tracked;
+    // a normalisation that is read several times a step (MetaHeac's critics, once a task) counts more than steps
+    let mut tracked = None;
     for norm in &network.norms {
         if let Some(view) = found.remove(format!("{norm}.num_batches_tracked").as_str())
             && let Ok(bytes) = view.data().try_into()
         {
-            tracked = i64::from_le_bytes(bytes);
+            let count = i64::from_le_bytes(bytes);
+            tracked = Some(tracked.map_or(count, |least: i64| least.min(count)));
         }
     }
     for (name, _) in &network.constants {
@@ -146,7 +148,7 @@ pub fn load_tensors<D: Kernels>(
     for (id, values) in values.iter().enumerate() {
         device.write(&mut network.params[ParamId(id)].value, values);
     }
-    network.batches_tracked = tracked;
+    network.batches_tracked = tracked.unwrap_or(network.batches_tracked);
     Ok(())
 }
 
