@@ -67,7 +67,7 @@ fn every_model_trains_with_every_balancer() {
             let first = mean_loss(&mut trainer, &mut slot);
             // a hundred steps are enough for most; STEM, without normalisations and from small embeddings, starts slowly
             let mut last = first;
-            for _ in 0..8 {
+            for _ in 0..24 {
                 last = (0..50).map(|_| mean_loss(&mut trainer, &mut slot)).last().unwrap();
                 if last <= 0.95 * first {
                     break;

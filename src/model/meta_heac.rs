@@ -7,7 +7,7 @@ use super::{Architecture, Model, Widths};
 use crate::data::Schema;
 use crate::nn::{Batch, Builder, Experts, Fields, HiddenGate, Init, Style, TorchPart, Towers};
 use crate::registry::Describe;
-use crate::tensor::op::{Candidates, mix, mixture_logits, parameter, prefix_rows};
+use crate::tensor::op::{Candidates, mixture_logits, parameter, prefix_rows};
 use crate::tensor::{Kernels, Kind, ParamId, Tape, Var};
 
 /// Experts and critics shared by all tasks, both weighed by gates that read a task's embedding and the mean token.
@@ -89,7 +89,7 @@ impl<W: Widths, D: Kernels> Model<D> for Layers<W> {
         let mean = e.mean_token(tape);
         let logits = |&task: &ParamId| {
             let context = prefix_rows(tape, parameter(tape, task, (self.width,)), mean);
-            let h = mix(tape, self.expert_gate.forward(tape, context), &experts);
+            let h = self.expert_gate.mix(tape, context, &experts);
             let weights = self.critic_gate.forward(tape, context);
             mixture_logits(tape, weights, self.critics.forward(tape, h), self.scale)
         };

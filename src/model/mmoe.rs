@@ -6,7 +6,7 @@ use super::{Architecture, Model, Widths};
 use crate::data::Schema;
 use crate::nn::{Batch, Builder, Experts, Fields, Gate, Style, Tower};
 use crate::registry::Describe;
-use crate::tensor::op::{Candidates, mix};
+use crate::tensor::op::Candidates;
 use crate::tensor::{Kernels, Tape, Var};
 
 /// Experts shared by all tasks, one softmax gate and one tower a task.
@@ -57,6 +57,6 @@ impl<W: Widths, D: Kernels> Model<D> for Layers<W> {
         let e = self.fields.embed(tape, batch);
         let experts = [Candidates::all(self.experts.forward(tape, &e))];
         let tasks = self.gates.iter().zip(&self.towers);
-        tasks.map(|(gate, tower)| tower.forward(tape, mix(tape, gate.forward(tape, &e), &experts))).collect()
+        tasks.map(|(gate, tower)| tower.forward(tape, gate.mix(tape, &e, &experts))).collect()
     }
 }

@@ -102,3 +102,61 @@ impl<D: Kernels> Network<D> {
         logits.map(|(logits, labels)| bce(tape, logits, tape.input(labels, (batch.rows,)))).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Field;
+    use crate::nn::{Experts, Fields, Gate, HiddenGate, Style, Tower};
+    use crate::tensor::Cpu;
+    use crate::tensor::op::Candidates;
+
+    fn schema() -> Schema {
+        Schema {
+            fields: vec![Field { name: "f".into(), size: 3, out_of_vocabulary: None }],
+            numerical: vec!["x".into()],
+            tasks: vec!["click".into()],
+        }
+    }
+
+    /// A mixture of experts in which some width can be wrong.
+    struct Wired {
+        fields: Fields<usize>,
+        experts: Experts<usize, usize>,
+        gate: Gate,
+        second: HiddenGate<usize>,
+        tower: Tower<usize, usize, usize>,
+    }
+
+    impl Model<Cpu> for Wired {
+        fn forward(&self, tape: &Tape<Cpu>, batch: &Batch<Cpu>) -> Vec<Var<(usize,)>> {
+            let e = self.fields.embed(tape, batch);
+            let bank = [Candidates::all(self.experts.forward(tape, &e))];
+            let h = self.gate.mix(tape, &e, &bank);
+            let h = self.second.mix(tape, h, &bank);
+            vec![self.tower.forward(tape, h)]
+        }
+    }
+
+    fn refused(candidates: usize, hidden: usize, tower: usize) -> Option<String> {
+        let mut b = Builder::new(&Cpu::default(), 1);
+        let style = Style::mtoreclib(0.2);
+        let fields = Fields::new(&mut b, &schema(), 4, 1.0);
+        let model = Wired {
+            experts: Experts::new(&mut b, &|e| format!("expert.{e}"), 3, &fields, (7, 6), style),
+            gate: Gate::new(&mut b, "gate", &fields, candidates),
+            second: HiddenGate::new(&mut b, "second", hidden, 3),
+            tower: Tower::new(&mut b, "tower.0", tower, (5, 2), style),
+            fields,
+        };
+        Network::finish(Box::new(model), b, &schema()).err()
+    }
+
+    #[test]
+    fn widths_known_at_run_time_are_checked_when_the_model_is_built() {
+        assert_eq!(refused(3, 6, 6), None);
+        assert_eq!(refused(3, 6, 7).unwrap(), "`tower.0.mlp.0` takes 7 inputs and is given 6");
+        assert_eq!(refused(3, 5, 6).unwrap(), "`second.0` takes 5 inputs and is given 6");
+        assert_eq!(refused(2, 6, 6).unwrap(), "`gate` takes 2 inputs and is given 3");
+    }
+}

@@ -6,7 +6,7 @@ use super::{Architecture, Model, Widths};
 use crate::data::Schema;
 use crate::nn::{Batch, Builder, Experts, Fields, Gate, Style, Tower};
 use crate::registry::Describe;
-use crate::tensor::op::{Candidates, mix};
+use crate::tensor::op::Candidates;
 use crate::tensor::{Kernels, Tape, Var};
 
 /// Experts and one softmax gate shared by all tasks, a tower for each.
@@ -55,7 +55,7 @@ impl<W: Widths, D: Kernels> Model<D> for Layers<W> {
     fn forward(&self, tape: &Tape<D>, batch: &Batch<D>) -> Vec<Var<(usize,)>> {
         let e = self.fields.embed(tape, batch);
         let experts = [Candidates::all(self.experts.forward(tape, &e))];
-        let h = mix(tape, self.gate.forward(tape, &e), &experts);
+        let h = self.gate.mix(tape, &e, &experts);
         self.towers.iter().map(|tower| tower.forward(tape, h)).collect()
     }
 }

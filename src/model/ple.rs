@@ -7,7 +7,7 @@ use super::{Architecture, Model, Widths};
 use crate::data::Schema;
 use crate::nn::{Batch, Block, Builder, Embedded, FieldBlock, Fields, Gate, HiddenGate, Style, Tower};
 use crate::registry::Describe;
-use crate::tensor::op::{Candidates, mix};
+use crate::tensor::op::Candidates;
 use crate::tensor::{Kernels, Tape, Var};
 
 /// Levels of shared experts and experts of each task; every task's stream is gated over its own and the shared ones, the
@@ -197,7 +197,7 @@ impl<I: Dim, O: Dim> HiddenLevel<I, O> {
             shared: Candidates::all(self.shared_bank.forward_shared(tape, shared)),
         };
         let gates = self.task_gates.iter().zip(streams).enumerate();
-        gates.map(|(k, (gate, x))| mix(tape, gate.forward(tape, *x), &extracted.of_task(k))).collect()
+        gates.map(|(k, (gate, x))| gate.mix(tape, *x, &extracted.of_task(k))).collect()
     }
 }
 
@@ -206,11 +206,11 @@ impl<W: Widths, D: Kernels> Model<D> for Layers<W> {
         let e = self.fields.embed(tape, batch);
         let extracted = self.first.extract(tape, &e);
         let gates = self.first.task_gates.iter().enumerate();
-        let streams: Vec<_> = gates.map(|(k, gate)| mix(tape, gate.forward(tape, &e), &extracted.of_task(k))).collect();
+        let streams: Vec<_> = gates.map(|(k, gate)| gate.mix(tape, &e, &extracted.of_task(k))).collect();
         match &self.rest {
             Rest::Towers(towers) => towers.iter().zip(streams).map(|(tower, t)| tower.forward(tape, t)).collect(),
             Rest::Level(level, towers) => {
-                let shared = mix(tape, self.first.shared_gate.forward(tape, &e), &extracted.of_all());
+                let shared = self.first.shared_gate.mix(tape, &e, &extracted.of_all());
                 let streams = level.forward(tape, &streams, shared);
                 towers.iter().zip(streams).map(|(tower, t)| tower.forward(tape, t)).collect()
             }

@@ -1,5 +1,51 @@
 //! Layers, in the terms of the papers: fields, bottoms and banks of experts, gates, towers. Each knows its parameters,
 //! their initial distributions and their PyTorch names; forward only.
+//!
+//! Widths are part of the types, so layers that do not fit each other do not compile:
+//!
+//! ```
+//! use dfdx::shapes::Const;
+//! use mtorec::nn::Tower;
+//! use mtorec::tensor::{Cpu, Tape, Var};
+//!
+//! type OnBottom = Tower<Const<256>, Const<128>, Const<64>>;
+//! fn wire(tape: &Tape<Cpu>, tower: &OnBottom, bottom: Var<(usize, Const<256>)>) -> Var<(usize,)> {
+//!     tower.forward(tape, bottom)
+//! }
+//! ```
+//!
+//! A tower on the wrong width:
+//!
+//! ```compile_fail,E0308
+//! use dfdx::shapes::Const;
+//! use mtorec::nn::Tower;
+//! use mtorec::tensor::{Cpu, Tape, Var};
+//!
+//! type OnBottom = Tower<Const<256>, Const<128>, Const<64>>;
+//! fn wire(tape: &Tape<Cpu>, tower: &OnBottom, first_layer: Var<(usize, Const<512>)>) -> Var<(usize,)> {
+//!     tower.forward(tape, first_layer)
+//! }
+//! ```
+//!
+//! A gate over banks of different widths:
+//!
+//! ```compile_fail,E0308
+//! use dfdx::shapes::Const;
+//! use mtorec::tensor::op::{Candidates, mix};
+//! use mtorec::tensor::{Cpu, Tape, Var};
+//!
+//! fn wire(
+//!     tape: &Tape<Cpu>,
+//!     gate: Var<(usize, usize)>,
+//!     own: Var<(usize, usize, Const<256>)>,
+//!     shared: Var<(usize, usize, Const<512>)>,
+//! ) -> Var<(usize, Const<256>)> {
+//!     mix(tape, gate, &[Candidates::all(own), Candidates::all(shared)])
+//! }
+//! ```
+//!
+//! With `Sizes::Custom` the same code runs on widths known at run time, and a model whose layers do not fit is refused when
+//! it is built, with the layer's name.
 
 mod batch;
 mod block;

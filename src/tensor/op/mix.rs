@@ -26,6 +26,11 @@ impl<N: Dim> Candidates<N> {
         Self { bank, experts, stopped: false }
     }
 
+    /// How many experts there are in a list.
+    pub fn count(candidates: &[Self]) -> usize {
+        candidates.iter().map(|part| part.experts.len()).sum()
+    }
+
     /// The same, with no gradient into the experts from this gate.
     pub fn stopped(self) -> Self {
         Self { stopped: true, ..self }
@@ -39,7 +44,7 @@ pub fn mix<N: Dim, D: Kernels>(
     candidates: &[Candidates<N>],
 ) -> Var<(usize, N)> {
     let (_, batch, cols) = candidates[0].bank.shape;
-    tape.expect_width("gate", candidates.iter().map(|part| part.experts.len()).sum(), gate.shape.1);
+    tape.expect_width("a gate", gate.shape.1, Candidates::count(candidates));
     let mut out = tape.workspace().take(batch * cols.size());
     let mut parts = Vec::with_capacity(candidates.len());
     let mut first = 0;
