@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::delimited::{Header, Layout, Reading, Row};
 use super::error::RowProblem;
-use super::log::{RawLog, dense_fields};
+use super::log::{Piece, RawLog, dense_fields};
 use super::source::{FoundFile, Role, SourceFile, require};
 use super::{DataError, Like, Simulated};
 use crate::registry::Describe;
@@ -95,16 +95,14 @@ impl AliExpress {
     pub(super) fn read(&self, files: &[SourceFile], reading: &mut Reading) -> Result<RawLog, DataError> {
         let tasks = TASKS.map(str::to_owned).to_vec();
         let mut log = RawLog::new(dense_fields(categorical_names()), numerical_names(), tasks);
-        let mut groups = Vec::new();
         for file in files {
             let before = log.rows();
             let layout = Layout { delimiter: b',', names: None, quotes: true };
-            reading.file(file, layout, Columns::of, |columns, row| columns.read(row, &mut log, &mut groups))?;
+            reading.file(file, layout, &mut log, Columns::of, Columns::read)?;
             if file.role == Role::Test {
                 log.test_rows = Some(log.rows() - before);
             }
         }
-        log.parts.group = Some(groups);
         Ok(log)
     }
 }
@@ -141,19 +139,20 @@ impl Columns {
         })
     }
 
-    fn read(&self, row: &Row, log: &mut RawLog, groups: &mut Vec<i64>) -> Result<(), DataError> {
-        groups.push(row.integer(self.group)?);
+    fn read(&self, row: &Row, piece: &mut Piece) -> Result<(), DataError> {
+        piece.push_group(row.integer(self.group)?);
+        let parts = &mut piece.parts;
         for &at in &self.categorical {
-            log.parts.categorical.push(row.id(at)?);
+            parts.categorical.push(row.id(at)?);
         }
         for &at in &self.numerical {
-            log.parts.numerical.push(row.number(at)?);
+            parts.numerical.push(row.number(at)?);
         }
         let (click, conversion) = (row.label(self.click)?, row.label(self.conversion)?);
         if conversion > click {
             return Err(row.wrong(Some(self.conversion), RowProblem::ConversionWithoutClick));
         }
-        log.parts.labels.extend([click, conversion]);
+        parts.labels.extend([click, conversion]);
         Ok(())
     }
 }

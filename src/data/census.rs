@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::DataError;
 use super::delimited::{Layout, Reading, Row};
 use super::error::{RowProblem, quoted};
-use super::log::{RawLog, dictionary_fields};
+use super::log::{Piece, RawLog, dictionary_fields};
 use super::source::{FoundFile, Role, SourceFile, look_for};
 use crate::registry::Describe;
 
@@ -115,7 +115,7 @@ impl CensusIncome {
         let layout = Layout { delimiter: b',', names: Some(&COLUMNS), quotes: false };
         for file in files {
             let before = log.rows();
-            reading.file(file, layout, |_| Ok(()), |(), row| read_row(row, &columns, &mut log))?;
+            reading.file(file, layout, &mut log, |_| Ok(()), |(), row, piece| read_row(row, &columns, piece))?;
             // One file alone is no given split, whichever it is.
             if file.role == Role::Test && before > 0 {
                 log.test_rows = Some(log.rows() - before);
@@ -125,12 +125,12 @@ impl CensusIncome {
     }
 }
 
-fn read_row(row: &Row, categorical: &[usize], log: &mut RawLog) -> Result<(), DataError> {
+fn read_row(row: &Row, categorical: &[usize], piece: &mut Piece) -> Result<(), DataError> {
     for (field, &at) in categorical.iter().enumerate() {
-        log.push_category(field, row.text(at)?)?;
+        piece.push_category(field, row.text(at)?);
     }
     for at in NUMERICAL {
-        log.parts.numerical.push(row.number(at)?);
+        piece.parts.numerical.push(row.number(at)?);
     }
     let income = match row.text(INCOME)? {
         INCOME_OVER => 1,
@@ -142,7 +142,7 @@ fn read_row(row: &Row, categorical: &[usize], log: &mut RawLog) -> Result<(), Da
         }
     };
     let never_married = u8::from(row.text(MARITAL_STATUS)? == NEVER_MARRIED);
-    log.parts.labels.extend([income, never_married]);
+    piece.parts.labels.extend([income, never_married]);
     Ok(())
 }
 

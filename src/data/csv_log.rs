@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::DataError;
 use super::delimited::{Header, Layout, Reading, Row};
 use super::error::list;
-use super::log::{RawLog, dictionary_fields};
+use super::log::{Piece, RawLog, dictionary_fields};
 use super::source::{FoundFile, Role, SourceFile, require};
 use crate::registry::Describe;
 
@@ -81,36 +81,15 @@ impl Csv {
 
     pub(super) fn read(&self, files: &[SourceFile], reading: &mut Reading) -> Result<RawLog, DataError> {
         let mut log = RawLog::new(dictionary_fields(&self.categorical), self.numerical.clone(), self.labels.clone());
-        let mut groups = Groups::default();
         for file in files {
             let before = log.rows();
             let columns = |header: &Header| Columns::of(self, header);
-            reading.file(file, Layout::by_extension(&file.path), columns, |columns, row| {
-                columns.read(row, &mut log, &mut groups)
-            })?;
+            reading.file(file, Layout::by_extension(&file.path), &mut log, columns, Columns::read)?;
             if file.role == Role::Test {
                 log.test_rows = Some(log.rows() - before);
             }
         }
-        log.parts.group = self.group.as_ref().map(|_| groups.of_rows);
         Ok(log)
-    }
-}
-
-/// Groups are texts too, numbered by first appearance.
-#[derive(Default)]
-struct Groups {
-    names: IndexSet<String>,
-    of_rows: Vec<i64>,
-}
-
-impl Groups {
-    fn push(&mut self, name: &str) {
-        let place = match self.names.get_index_of(name) {
-            Some(place) => place,
-            None => self.names.insert_full(name.to_owned()).0,
-        };
-        self.of_rows.push(place as i64);
     }
 }
 
@@ -133,18 +112,18 @@ impl Columns {
         Ok(Self { categorical, numerical, labels, group })
     }
 
-    fn read(&self, row: &Row, log: &mut RawLog, groups: &mut Groups) -> Result<(), DataError> {
+    fn read(&self, row: &Row, piece: &mut Piece) -> Result<(), DataError> {
         for (field, &at) in self.categorical.iter().enumerate() {
-            log.push_category(field, row.text(at)?)?;
+            piece.push_category(field, row.text(at)?);
         }
         for &at in &self.numerical {
-            log.parts.numerical.push(row.number(at)?);
+            piece.parts.numerical.push(row.number(at)?);
         }
         for &at in &self.labels {
-            log.parts.labels.push(row.label(at)?);
+            piece.parts.labels.push(row.label(at)?);
         }
         if let Some(at) = self.group {
-            groups.push(row.text(at)?);
+            piece.push_group_name(row.text(at)?);
         }
         Ok(())
     }

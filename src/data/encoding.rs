@@ -178,7 +178,7 @@ fn standardise_columns(parts: &mut Parts, columns: usize, train: &[u32]) -> Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::log::{dense_fields, dictionary_fields};
+    use crate::data::log::{Piece, dense_fields, dictionary_fields};
 
     #[test]
     fn dense_ids_keep_their_numbers_and_unseen_ones_share_the_last_row() {
@@ -196,9 +196,11 @@ mod tests {
     #[test]
     fn dictionaries_hold_the_training_values_sorted() {
         let mut log = RawLog::new(dictionary_fields(["a"]), vec![], vec!["y".into()]);
+        let mut piece = Piece::default();
         for value in ["pear", "fig", "kiwi", "apple", "fig"] {
-            log.push_category(0, value).unwrap();
+            piece.push_category(0, value);
         }
+        log.append(&mut piece).unwrap();
         log.parts.labels = vec![0; 5];
         let encoded = encode(log, &[0, 3, 4]).unwrap();
         assert_eq!(

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use super::encoding::{Encoded, encode};
 use super::log::RawLog;
 use super::split::{Split, split};
-use super::{DataError, Dataset, Reading, SourceFile};
+use super::{DataError, Dataset, FoundFile, Reading, SourceFile};
 use crate::spec::{Preprocess, Test, Valid};
+use crate::store::FileDigests;
 
 /// A project folder that is gone with the test.
 pub(super) struct Project(tempfile::TempDir);
@@ -45,7 +46,13 @@ impl Project {
     /// What `Download` would record of the data set at its default place.
     pub(super) fn examine(&self, dataset: &Dataset) -> Vec<SourceFile> {
         let found = dataset.locate(self.root(), None).unwrap();
-        found.into_iter().map(|file| file.examine(self.root()).unwrap()).collect()
+        self.note(found)
+    }
+
+    /// What `Download` would record of these files.
+    pub(super) fn note(&self, found: Vec<FoundFile>) -> Vec<SourceFile> {
+        let digests = FileDigests::default();
+        found.into_iter().map(|file| file.examine(self.root(), &digests).unwrap()).collect()
     }
 
     pub(super) fn read(&self, dataset: &Dataset, fill: Option<f32>) -> Result<RawLog, DataError> {
@@ -54,8 +61,7 @@ impl Project {
 
     pub(super) fn read_at(&self, dataset: &Dataset, folder: &Path, fill: Option<f32>) -> Result<RawLog, DataError> {
         let found = dataset.locate(self.root(), Some(folder))?;
-        let files: Vec<SourceFile> = found.into_iter().map(|file| file.examine(self.root()).unwrap()).collect();
-        self.read_files(dataset, &files, fill)
+        self.read_files(dataset, &self.note(found), fill)
     }
 
     pub(super) fn read_files(

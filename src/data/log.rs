@@ -17,6 +17,8 @@ pub(crate) struct RawLog {
     pub(crate) parts: Parts,
     /// How many rows are the log's own test rows; `None` when it comes without a split.
     pub(crate) test_rows: Option<usize>,
+    /// The groups that have names, numbered by first appearance.
+    groups: IndexSet<String>,
     /// Whether numerical columns are brought to mean 0 and variance 1, with the training rows' statistics.
     pub(crate) standardise: bool,
 }
@@ -27,6 +29,50 @@ pub(crate) struct RawField {
     pub(crate) categories: Categories,
 }
 
+/// Some rows of a log, whose categories and groups are numbered by first appearance among them alone. The fields of a
+/// log are all dense or all numbered by dictionary.
+#[derive(Default)]
+pub(crate) struct Piece {
+    pub(crate) parts: Parts,
+    dictionaries: Vec<IndexSet<String>>,
+    groups: IndexSet<String>,
+}
+
+impl Piece {
+    /// Adds a category to the row being read.
+    pub(crate) fn push_category(&mut self, field: usize, category: &str) {
+        if self.dictionaries.len() <= field {
+            self.dictionaries.resize_with(field + 1, IndexSet::new);
+        }
+        // `append` objects to more categories than there are ids; no piece has as many
+        self.parts.categorical.push(place(&mut self.dictionaries[field], category) as u32);
+    }
+
+    /// Says which group the row being read belongs to.
+    pub(crate) fn push_group(&mut self, group: i64) {
+        self.parts.group.get_or_insert_default().push(group);
+    }
+
+    /// Says which group the row being read belongs to, by name.
+    pub(crate) fn push_group_name(&mut self, name: &str) {
+        let group = place(&mut self.groups, name);
+        self.push_group(group as i64);
+    }
+}
+
+/// The place of a name, which is the last if it is new.
+fn place(names: &mut IndexSet<String>, name: &str) -> usize {
+    match names.get_index_of(name) {
+        Some(place) => place,
+        None => names.insert_full(name.to_owned()).0,
+    }
+}
+
+/// Moves names into a dictionary and says where each of them is.
+fn number(dictionary: &mut IndexSet<String>, names: &mut IndexSet<String>) -> impl Iterator<Item = usize> {
+    names.drain(..).map(|name| dictionary.insert_full(name).0)
+}
+
 /// How a column's categories were numbered.
 pub(crate) enum Categories {
     /// They are small integers already, and keep their numbers.
@@ -35,10 +81,30 @@ pub(crate) enum Categories {
     Dictionary(IndexSet<String>),
 }
 
+impl RawField {
+    /// Moves categories into the dictionary and says which id each of them has.
+    fn number(&mut self, names: &mut IndexSet<String>) -> Result<Vec<u32>, DataError> {
+        let Self { name, categories: Categories::Dictionary(dictionary) } = self else {
+            unreachable!("a dense field is filled with ids, not texts")
+        };
+        let too_many =
+            || DataError::request(format!("column `{name}` has more than 2^32 categories"), "leave the column out");
+        number(dictionary, names).map(|place| u32::try_from(place).map_err(|_| too_many())).collect()
+    }
+}
+
 impl RawLog {
     /// A log of these columns, still without rows.
     pub(crate) fn new(fields: Vec<RawField>, numerical: Vec<String>, tasks: Vec<String>) -> Self {
-        Self { fields, numerical, tasks, parts: Parts::default(), test_rows: None, standardise: false }
+        Self {
+            fields,
+            numerical,
+            tasks,
+            parts: Parts::default(),
+            test_rows: None,
+            groups: IndexSet::new(),
+            standardise: false,
+        }
     }
 
     /// A log of rows that are numbered already.
@@ -61,26 +127,35 @@ impl RawLog {
             tasks: schema.tasks,
             parts,
             test_rows: Some(test.len()),
+            groups: IndexSet::new(),
             standardise: false,
         }
     }
 
-    /// Adds a category to the row being read.
+    /// Adds the rows of a piece and leaves it empty. In the order of the pieces, categories are numbered by first
+    /// appearance.
     ///
     /// # Errors
-    /// When the column has more categories than an id can number.
-    pub(crate) fn push_category(&mut self, field: usize, category: &str) -> Result<(), DataError> {
-        let RawField { name, categories: Categories::Dictionary(dictionary) } = &mut self.fields[field] else {
-            unreachable!("a dense field is filled with ids, not texts")
-        };
-        let place = match dictionary.get_index_of(category) {
-            Some(place) => place,
-            None => dictionary.insert_full(category.to_owned()).0,
-        };
-        let id = u32::try_from(place).map_err(|_| {
-            DataError::request(format!("column `{name}` has more than 2^32 categories"), "leave the column out")
-        })?;
-        self.parts.categorical.push(id);
+    /// When a column has more categories than an id can number.
+    pub(crate) fn append(&mut self, piece: &mut Piece) -> Result<(), DataError> {
+        let Piece { parts, dictionaries, groups } = piece;
+        if !dictionaries.is_empty() {
+            let fields = self.fields.iter_mut().zip(dictionaries);
+            let ids = fields.map(|(field, names)| field.number(names)).collect::<Result<Vec<_>, _>>()?;
+            for row in parts.categorical.chunks_exact_mut(ids.len()) {
+                row.iter_mut().zip(&ids).for_each(|(id, ids)| *id = ids[*id as usize]);
+            }
+        }
+        if let Some(group) = &mut parts.group {
+            if !groups.is_empty() {
+                let ids: Vec<i64> = number(&mut self.groups, groups).map(|place| place as i64).collect();
+                group.iter_mut().for_each(|id| *id = ids[*id as usize]);
+            }
+            self.parts.group.get_or_insert_default().append(group);
+        }
+        self.parts.categorical.append(&mut parts.categorical);
+        self.parts.numerical.append(&mut parts.numerical);
+        self.parts.labels.append(&mut parts.labels);
         Ok(())
     }
 

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
-use super::{Dataset, Simulated, delimited};
+use super::{Dataset, Simulated};
+use crate::store::FileDigests;
 
 /// `source.json` of a `Download` artifact.
 ///
@@ -95,14 +96,14 @@ pub struct FoundFile {
 }
 
 impl FoundFile {
-    /// Reads the whole file for its digest.
+    /// Notes its length and digest, for which the whole file is read unless `digests` knows it.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn examine(self, root: &Path) -> Result<SourceFile, DataError> {
-        let (bytes, digest) =
-            delimited::length_and_digest(&root.join(&self.path)).map_err(DataError::read(&self.path))?;
-        Ok(SourceFile { role: self.role, path: self.path, bytes, digest })
+    pub fn examine(self, root: &Path, digests: &FileDigests) -> Result<SourceFile, DataError> {
+        let known = digests.length_and_digest(&root.join(&self.path));
+        let (bytes, digest) = known.map_err(DataError::read(&self.path))?;
+        Ok(SourceFile { role: self.role, path: self.path, bytes, digest: digest.to_string() })
     }
 }
 

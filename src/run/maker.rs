@@ -203,7 +203,8 @@ impl<'a> Maker<'a> {
     }
 
     fn context<'b>(&'b self, progress: &'b super::console::StageProgress<'b>, scratch: &'b Path) -> Context<'b> {
-        Context { root: self.site.root, device: self.site.device, progress, cancelled: self.cancelled, scratch }
+        let Site { root, device, digests } = self.site;
+        Context { root, device, progress, cancelled: self.cancelled, digests, scratch }
     }
 
     fn recipe(&self, stage: usize) -> Result<Recipe, StageError> {

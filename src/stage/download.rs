@@ -56,7 +56,7 @@ impl Execute for Download {
                 let mut examined: Vec<SourceFile> = Vec::new();
                 for file in files {
                     cx.check_interrupt()?;
-                    examined.push(file.examine(cx.root)?);
+                    examined.push(file.examine(cx.root, cx.digests)?);
                 }
                 let summary = examined.iter().map(describe).collect::<Vec<_>>().join(", ");
                 (Source { dataset: self.dataset.clone(), simulated: None, files: examined }, summary)

@@ -28,6 +28,8 @@ pub struct Context<'a> {
     pub progress: &'a dyn Progress,
     /// Set when the user wants to stop; a stage then returns [`StageError::Interrupted`] soon.
     pub cancelled: &'a AtomicBool,
+    /// What is known of files outside the store.
+    pub digests: &'a FileDigests,
     /// A folder of this stage's key that outlives a killed run: checkpoints go here. Removed when the artifact is complete.
     pub scratch: &'a Path,
 }

@@ -47,13 +47,21 @@ impl FileDigests {
     /// # Errors
     /// When the file cannot be read, or is written while it is read.
     pub fn digest(&self, path: &Path) -> Result<Digest, io::Error> {
+        Ok(self.length_and_digest(path)?.1)
+    }
+
+    /// The length and the digest of a file's content.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is written while it is read.
+    pub fn length_and_digest(&self, path: &Path) -> Result<(u64, Digest), io::Error> {
         let path = fs::canonicalize(path)?;
         let before = fs::metadata(&path)?;
         let (size, modified) = (before.len(), modified_ns(&before));
         if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&path)
             && (known.size, known.modified_ns) == (size, modified)
         {
-            return Ok(known.digest);
+            return Ok((size, known.digest));
         }
         tracing::debug!(path = %path.display(), size, "hashing a file outside the store");
         let digest = Digest::of_file(&path)?;
@@ -66,7 +74,7 @@ impl FileDigests {
         if settled.is_ok_and(|age| age > SETTLED) {
             self.remember(path, Known { size, modified_ns: modified, digest });
         }
-        Ok(digest)
+        Ok((size, digest))
     }
 
     fn remember(&self, path: PathBuf, entry: Known) {

@@ -1,0 +1,192 @@
+//! The rows of a delimited file as its readers see them, and the complaints about them.
+
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use super::cells::Fields;
+use super::content::Content;
+use super::decimal;
+use crate::data::DataError;
+use crate::data::error::{RowProblem, quoted};
+
+/// Bytes read at once when lines are counted.
+const BUFFER: usize = 1 << 17;
+/// An embedding table of more rows is a mistake in the data, not a vocabulary.
+const LARGEST_ID: u32 = 50_000_000;
+
+/// The names of a file's columns.
+pub(crate) struct Header<'a> {
+    /// As messages show it.
+    pub(super) path: &'a Path,
+    /// As the system finds it.
+    pub(super) file: &'a Path,
+    pub(super) names: &'a [String],
+}
+
+impl Header<'_> {
+    /// The columns' names in order.
+    pub(crate) fn names(&self) -> &[String] {
+        self.names
+    }
+
+    /// Where the columns of these names stand.
+    ///
+    /// # Errors
+    /// When there is none of a name, or more than one.
+    pub(crate) fn positions(&self, wanted: &[&str]) -> Result<Vec<usize>, DataError> {
+        let position = |&name: &&str| {
+            let mut found = (0..self.names.len()).filter(|&at| self.names[at] == name);
+            match (found.next(), found.next()) {
+                (Some(at), None) => Ok(at),
+                (Some(_), Some(_)) => {
+                    Err(self.wrong(format!("column `{name}` stands there twice"), "remove one of them"))
+                }
+                (None, _) => Err(self.wrong(format!("column `{name}` is missing"), self.nearest(name, wanted))),
+            }
+        };
+        wanted.iter().map(position).collect()
+    }
+
+    /// A complaint about the header line.
+    pub(crate) fn wrong(&self, problem: impl Into<String>, remedy: impl Into<String>) -> DataError {
+        DataError::Header { path: self.path.to_path_buf(), problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// A column that may have been meant: near in spelling, and not wanted under its own name.
+    fn nearest(&self, name: &str, wanted: &[&str]) -> String {
+        const NEAR_ENOUGH: f64 = 0.7;
+        let near = |candidate: &str| strsim::normalized_damerau_levenshtein(candidate, name);
+        let candidates = self.names.iter().filter(|candidate| !wanted.contains(&candidate.as_str()));
+        match candidates.max_by(|a, b| near(a).total_cmp(&near(b))).filter(|best| near(best) >= NEAR_ENOUGH) {
+            Some(best) => format!("there is a column `{best}`"),
+            None => {
+                let start = quoted(self.names.join(",").as_bytes());
+                format!("the first line names the columns; this one starts with {start}")
+            }
+        }
+    }
+
+    /// Says on which line the row that starts at this byte of the unpacked content is wrong.
+    pub(super) fn locate(&self, error: DataError, byte: u64) -> DataError {
+        match error {
+            DataError::Row { path, column, problem, .. } => match self.line_at(byte) {
+                Ok(line) => DataError::Row { path, line, column, problem },
+                Err(error) => DataError::read(self.path)(error),
+            },
+            other => other,
+        }
+    }
+
+    /// The line, counted from 1, of the first row at or after a byte of the unpacked content. Nobody counts lines while
+    /// rows are read, so the file is read again; this happens for one wrong row only.
+    fn line_at(&self, byte: u64) -> io::Result<u64> {
+        let content = BufReader::with_capacity(BUFFER, Content::open(self.file)?);
+        let mut line = 1;
+        for (at, read) in (0..).zip(content.bytes()) {
+            match read? {
+                b'\n' => line += 1,
+                b'\r' => {}
+                _ if at >= byte => break,
+                _ => {}
+            }
+        }
+        Ok(line)
+    }
+}
+
+/// One row of a file; fields are numbered from 0.
+pub(crate) struct Row<'a> {
+    pub(super) header: &'a Header<'a>,
+    pub(super) fields: Fields<'a>,
+    pub(super) fill: Option<f32>,
+}
+
+impl Row<'_> {
+    /// A category as it is written.
+    pub(crate) fn text(&self, at: usize) -> Result<&str, DataError> {
+        let field = self.fields.get(at);
+        std::str::from_utf8(field).map_err(|_| self.wrong(Some(at), RowProblem::NotText(quoted(field))))
+    }
+
+    /// A finite number, or what `fill` puts in its place.
+    #[inline]
+    pub(crate) fn number(&self, at: usize) -> Result<f32, DataError> {
+        let (start, end) = self.fields.place(at);
+        match decimal::float(self.fields.text, start, end) {
+            Some(number) => Ok(number),
+            None => self.unusual_number(at),
+        }
+    }
+
+    #[cold]
+    fn unusual_number(&self, at: usize) -> Result<f32, DataError> {
+        let field = self.fields.get(at);
+        let parsed = std::str::from_utf8(field).ok().and_then(|text| text.parse::<f32>().ok());
+        match (parsed, self.fill) {
+            (Some(number), _) if number.is_finite() => Ok(number),
+            (Some(_), Some(fill)) => Ok(fill),
+            (None, Some(fill)) if field.is_empty() => Ok(fill),
+            (Some(_), None) => Err(self.wrong(Some(at), RowProblem::NotFinite(quoted(field)))),
+            (None, _) if field.is_empty() => Err(self.wrong(Some(at), RowProblem::NoNumber)),
+            (None, _) => Err(self.wrong(Some(at), RowProblem::NotANumber(quoted(field)))),
+        }
+    }
+
+    /// An id that indexes a table: an integer from 0.
+    #[inline]
+    pub(crate) fn id(&self, at: usize) -> Result<u32, DataError> {
+        let id = self.integer(at)?;
+        match u32::try_from(id) {
+            Ok(small) if small <= LARGEST_ID => Ok(small),
+            _ if id < 0 => Err(self.wrong(Some(at), RowProblem::NegativeId(quoted(self.fields.get(at))))),
+            _ => Err(self.wrong(Some(at), RowProblem::IdTooLarge(quoted(self.fields.get(at))))),
+        }
+    }
+
+    /// Any integer.
+    #[inline]
+    pub(crate) fn integer(&self, at: usize) -> Result<i64, DataError> {
+        let (start, end) = self.fields.place(at);
+        match decimal::digits(self.fields.text, start, end) {
+            Some(integer) => Ok(integer),
+            None => self.unusual_integer(at),
+        }
+    }
+
+    #[cold]
+    fn unusual_integer(&self, at: usize) -> Result<i64, DataError> {
+        let field = self.fields.get(at);
+        let parsed = std::str::from_utf8(field).ok().and_then(|text| text.parse().ok());
+        let problem = || if field.is_empty() { RowProblem::NoId } else { RowProblem::NotAnId(quoted(field)) };
+        parsed.ok_or_else(|| self.wrong(Some(at), problem()))
+    }
+
+    /// A binary label.
+    #[inline]
+    pub(crate) fn label(&self, at: usize) -> Result<u8, DataError> {
+        match self.fields.get(at) {
+            b"0" | b"0.0" => Ok(0),
+            b"1" | b"1.0" => Ok(1),
+            other => Err(self.wrong(Some(at), RowProblem::NotALabel(quoted(other)))),
+        }
+    }
+
+    /// A complaint about this row. Its line is found once this row is known to be the first wrong one.
+    pub(crate) fn wrong(&self, at: Option<usize>, problem: RowProblem) -> DataError {
+        DataError::Row {
+            path: self.header.path.to_path_buf(),
+            line: 0,
+            column: at.map(|at| self.header.names[at].clone()),
+            problem,
+        }
+    }
+
+    /// A complaint unless the row has a field for every column.
+    pub(super) fn check_count(&self) -> Result<(), DataError> {
+        let (expected, found) = (self.header.names.len(), self.fields.len());
+        if found == expected {
+            return Ok(());
+        }
+        Err(self.wrong(None, RowProblem::FieldCount { expected, found }))
+    }
+}
