@@ -1,7 +1,8 @@
 //! The rows of one split: row-major columns, in memory or memory-mapped, checked before anybody sees them.
 
+mod sink;
+
 use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::ops::Range;
 use std::path::Path;
 
@@ -11,14 +12,15 @@ use rayon::prelude::*;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
+use self::sink::Sink;
 use super::{Advance, DataError, Schema};
 
 // The file format is little-endian and is read in place.
 #[cfg(target_endian = "big")]
 compile_error!("encoded logs are mapped as they lie on disk, which needs a little-endian machine");
 
-/// Rows whose columns are handed over between two looks at the interrupt flag.
-const CHUNK: usize = 8192;
+/// Rows that are checked together.
+const CHUNK: usize = 1024;
 
 /// The columns of some rows, owned.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -224,8 +226,7 @@ impl Rows {
         let rows = chosen.map_or(self.shape.rows, <[u32]>::len);
         let (header, tensor_bytes) = self.header(rows).map_err(|error| DataError::unsound(path, error.to_string()))?;
         let bytes_per_row = (tensor_bytes / rows.max(1)).max(1) as u64;
-        let out = BufWriter::with_capacity(1 << 20, File::create(path).map_err(DataError::write(path))?);
-        let mut sink = Sink { path, out, bytes: 0, bytes_per_row, rows, chosen, watch };
+        let mut sink = Sink::create(path, rows, bytes_per_row, chosen, watch)?;
         sink.put(&(header.len() as u64).to_le_bytes())?;
         sink.put(&header)?;
         // In the order of the header.
@@ -238,7 +239,7 @@ impl Rows {
             sink.tensor(probability, self.shape.tasks)?;
         }
         sink.tensor(self.labels(), self.shape.tasks)?;
-        sink.out.flush().map_err(DataError::write(path))
+        sink.finish()
     }
 
     /// The safetensors header for this many rows, padded so that the tensors start aligned: wide types come first, and
@@ -267,31 +268,49 @@ impl Rows {
     /// What the slices' types do not promise: ids below their field's size, labels 0 or 1, finite numbers.
     fn check_values(&self, schema: &Schema) -> Result<(), String> {
         let Shape { fields, columns, tasks, .. } = self.shape;
-        if fields > 0 {
-            let too_large = self.categorical().par_chunks(fields).enumerate().find_map_first(|(row, ids)| {
-                let field = ids.iter().zip(&schema.fields).position(|(&id, field)| id as usize >= field.size)?;
-                Some((row, field, ids[field]))
-            });
-            if let Some((row, field, id)) = too_large {
-                let field = &schema.fields[field];
-                return Err(format!("row {row} has id {id} in field `{}`, which has {}", field.name, field.size));
-            }
+        let sizes: Vec<usize> = schema.fields.iter().map(|field| field.size).collect();
+        let ids = self.categorical();
+        if let Some((row, field)) = first_wrong(ids, fields, |id, field| id as usize >= sizes[field]) {
+            let (id, field) = (ids[row * fields + field], &schema.fields[field]);
+            return Err(format!("row {row} has id {id} in field `{}`, which has {}", field.name, field.size));
         }
-        if let Some(at) = self.numerical().par_iter().position_first(|value| !value.is_finite()) {
-            let name = &schema.numerical[at % columns];
-            return Err(format!("row {} has {} in column `{name}`", at / columns, self.numerical()[at]));
+        let numbers = self.numerical();
+        if let Some((row, column)) = first_wrong(numbers, columns, |number, _| !number.is_finite()) {
+            let name = &schema.numerical[column];
+            return Err(format!("row {row} has {} in column `{name}`", numbers[row * columns + column]));
         }
-        if let Some(at) = self.labels().par_iter().position_first(|&label| label > 1) {
-            let name = &schema.tasks[at % tasks];
-            return Err(format!("row {} has label {} for task `{name}`", at / tasks, self.labels()[at]));
+        let labels = self.labels();
+        if let Some((row, task)) = first_wrong(labels, tasks, |label, _| label > 1) {
+            let name = &schema.tasks[task];
+            return Err(format!("row {row} has label {} for task `{name}`", labels[row * tasks + task]));
         }
         let probability = self.probability().unwrap_or_default();
-        if let Some(at) = probability.par_iter().position_first(|value| !(0.0..=1.0).contains(value)) {
-            let name = &schema.tasks[at % tasks];
-            return Err(format!("row {} has probability {} for task `{name}`", at / tasks, probability[at]));
+        if let Some((row, task)) = first_wrong(probability, tasks, |value, _| !(0.0..=1.0).contains(&value)) {
+            let name = &schema.tasks[task];
+            return Err(format!("row {row} has probability {} for task `{name}`", probability[row * tasks + task]));
         }
         Ok(())
     }
+}
+
+/// Row and column of the first value that is wrong for its column.
+fn first_wrong<T: Copy + Sync>(
+    values: &[T],
+    width: usize,
+    wrong: impl Fn(T, usize) -> bool + Sync,
+) -> Option<(usize, usize)> {
+    // a table without columns has no values either
+    let width = width.max(1);
+    let chunks = values.par_chunks(width * CHUNK).enumerate();
+    chunks.find_map_first(|(chunk, values)| {
+        // all of a chunk without a way out: such loops are vectorised
+        let any = |any: bool, row: &[T]| row.iter().zip(0..).fold(any, |any, (&value, at)| any | wrong(value, at));
+        if !values.chunks_exact(width).fold(false, any) {
+            return None;
+        }
+        let at = values.iter().zip((0..width).cycle()).position(|(&value, at)| wrong(value, at))?;
+        Some((chunk * CHUNK + at / width, at % width))
+    })
 }
 
 impl Shape {
@@ -348,42 +367,4 @@ impl Element for i64 {
 }
 impl Element for f32 {
     const DTYPE: Dtype = Dtype::F32;
-}
-
-/// A file being written: the chosen rows of one tensor after the other.
-struct Sink<'a> {
-    path: &'a Path,
-    out: BufWriter<File>,
-    bytes: u64,
-    bytes_per_row: u64,
-    rows: usize,
-    chosen: Option<&'a [u32]>,
-    watch: &'a mut dyn FnMut(Advance) -> Result<(), DataError>,
-}
-
-impl Sink<'_> {
-    fn put(&mut self, bytes: &[u8]) -> Result<(), DataError> {
-        self.bytes += bytes.len() as u64;
-        self.out.write_all(bytes).map_err(DataError::write(self.path))
-    }
-
-    fn tensor<T: Element>(&mut self, values: &[T], width: usize) -> Result<(), DataError> {
-        let mut gathered = Vec::new();
-        for start in (0..self.rows).step_by(CHUNK) {
-            let end = (start + CHUNK).min(self.rows);
-            match self.chosen {
-                None => self.put(bytemuck::cast_slice(&values[start * width..end * width]))?,
-                Some(chosen) => {
-                    gathered.clear();
-                    for &row in &chosen[start..end] {
-                        gathered.extend_from_slice(&values[row as usize * width..][..width]);
-                    }
-                    self.put(bytemuck::cast_slice(&gathered))?;
-                }
-            }
-            let rows = (self.bytes / self.bytes_per_row).min(self.rows as u64);
-            (self.watch)(Advance { bytes: self.bytes, rows })?;
-        }
-        Ok(())
-    }
 }

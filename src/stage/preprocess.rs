@@ -1,5 +1,9 @@
 //! `Preprocess`: encodes a log into train, valid and test.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rayon::prelude::*;
+
 use super::{Context, Execute, Inputs, Outcome, StageError};
 use crate::data::{
     Advance, DataError, EncodedDataset, Encoding, RawLog, Reading, Rows, Schema, Source, check_split, encode, split,
@@ -30,20 +34,21 @@ impl Execute for Preprocess {
         out.write(EncodedDataset::SCHEMA, encoded.schema.to_json().as_bytes())?;
         out.write(Encoding::FILE, encoded.encoding.to_json().as_bytes())?;
         cx.progress.begin(encoded.rows.len() as u64, "rows");
-        let mut done = 0;
+        let done = AtomicU64::new(0);
         let splits = [
             (EncodedDataset::TRAIN, &split.train),
             (EncodedDataset::VALID, &split.valid),
             (EncodedDataset::TEST, &split.test),
         ];
-        for (file, rows) in splits {
+        splits.into_par_iter().try_for_each(|(file, rows)| {
+            let mut before = 0;
             let mut watch = |advance: Advance| {
-                cx.progress.at(done + advance.rows, "writing");
+                let new = advance.rows - std::mem::replace(&mut before, advance.rows);
+                cx.progress.at(done.fetch_add(new, Ordering::Relaxed) + new, "writing");
                 cx.check_interrupt().map_err(|_| DataError::Interrupted)
             };
-            encoded.rows.write(&out.path(file), Some(rows), &mut watch)?;
-            done += rows.len() as u64;
-        }
+            encoded.rows.write(&out.path(file), Some(rows), &mut watch)
+        })?;
         let Schema { fields, numerical, tasks } = &encoded.schema;
         let summary = format!(
             "{} fields, {} numerical, {} tasks; {} train, {} valid, {} test rows",

@@ -2,11 +2,14 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Bytes of a file that are hashed at once, by all cores.
+const BLOCK: usize = 1 << 20;
 
 /// A BLAKE3 digest, written as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,13 +21,21 @@ impl Digest {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
-    /// The digest of a file's content, read in one sequential pass.
+    /// The digest of a file's content, read in one sequential pass: while one block is hashed, the next is read.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn of_file(path: &Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
         let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(File::open(path)?)?;
+        let [mut block, mut next] = [Vec::with_capacity(BLOCK), Vec::with_capacity(BLOCK)];
+        read_block(&mut file, &mut block)?;
+        while block.len() == BLOCK {
+            let (read, _) = rayon::join(|| read_block(&mut file, &mut next), || hasher.update_rayon(&block));
+            read?;
+            std::mem::swap(&mut block, &mut next);
+        }
+        hasher.update_rayon(&block);
         Ok(Self(*hasher.finalize().as_bytes()))
     }
 
@@ -43,6 +54,12 @@ impl Digest {
     pub fn short(&self) -> String {
         self.to_string()[..8].to_owned()
     }
+}
+
+/// Fills a block; one that is not full is the last.
+fn read_block(file: &mut File, block: &mut Vec<u8>) -> io::Result<()> {
+    block.clear();
+    file.take(BLOCK as u64).read_to_end(block).map(drop)
 }
 
 impl fmt::Display for Digest {

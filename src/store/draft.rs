@@ -1,7 +1,9 @@
 //! Artifacts in the making: a folder aside that becomes the artifact at once, or is thrown away.
 
-use std::fs::{self, File};
+use std::fs::{self, DirEntry, File};
 use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
 
 use super::atomic::sync_folder;
 use super::folder::remove_dir_all;
@@ -73,12 +75,9 @@ impl Draft {
     fn flush_files(&self) -> Result<Vec<FileEntry>, StoreError> {
         let folder = self.files();
         let entries = fs::read_dir(&folder).map_err(StoreError::io("read", &folder))?;
-        let mut files = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(StoreError::io("read", &folder))?;
-            files.push(flush_file(&entry.path(), entry.file_name().to_string_lossy().into_owned())?);
-        }
-        Ok(files)
+        let entries: Vec<DirEntry> = entries.collect::<Result<_, _>>().map_err(StoreError::io("read", &folder))?;
+        let flush = |entry: &DirEntry| flush_file(&entry.path(), entry.file_name().to_string_lossy().into_owned());
+        entries.par_iter().map(flush).collect()
     }
 }
 
@@ -86,9 +85,11 @@ impl Draft {
 fn flush_file(path: &Path, name: String) -> Result<FileEntry, StoreError> {
     // Windows flushes only what is open for writing.
     let file = File::options().read(true).append(true).open(path).map_err(StoreError::io("flush", path))?;
-    file.sync_all().map_err(StoreError::io("flush", path))?;
+    // The disk and the processor work side by side.
+    let (flushed, digest) = rayon::join(|| file.sync_all(), || Digest::of_file(path));
+    flushed.map_err(StoreError::io("flush", path))?;
+    let digest = digest.map_err(StoreError::io("read", path))?;
     let metadata = file.metadata().map_err(StoreError::io("read", path))?;
-    let digest = Digest::of_file(path).map_err(StoreError::io("read", path))?;
     Ok(FileEntry { name, size: metadata.len(), modified_ns: modified_ns(&metadata), digest })
 }
 
