@@ -6,6 +6,7 @@
 mod aitm;
 mod architecture;
 mod checkpoint;
+mod ds_moe;
 mod esmm;
 mod meta_heac;
 mod mmoe;
@@ -20,6 +21,7 @@ mod stem;
 pub use aitm::Aitm;
 pub use architecture::{Architecture, Model};
 pub use checkpoint::{CheckpointError, ModelCard, load_tensors, read_checkpoint, write_checkpoint};
+pub use ds_moe::{DsMoe, Router};
 pub use esmm::Esmm;
 pub use meta_heac::MetaHeac;
 pub use mmoe::Mmoe;
@@ -72,4 +74,5 @@ architectures! {
     Esmm(Esmm),
     Stem(Stem),
     MetaHeac(MetaHeac),
+    DsMoe(DsMoe),
 }

@@ -53,6 +53,9 @@ mod builder;
 mod expert;
 mod fields;
 mod gate;
+mod projection;
+mod rms_norm;
+mod routed;
 mod tower;
 
 pub use batch::{Batch, BatchSlot};
@@ -61,4 +64,7 @@ pub use builder::{Builder, Init, TorchPart, TorchTensor};
 pub use expert::{Bottom, Experts};
 pub use fields::{Embedded, FieldBlock, Fields, xavier};
 pub use gate::{Gate, HiddenGate};
+pub use projection::Projection;
+pub use rms_norm::RmsNorm;
+pub use routed::{MoeBlock, MoeConfig};
 pub use tower::{Tower, Towers};

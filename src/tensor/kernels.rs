@@ -383,6 +383,120 @@ pub trait Kernels: Storage<f32> + Clone + 'static {
     );
     /// Takes the steps that rows of a table (the batch's, or all) have missed: gradient 0, no weight decay.
     fn adam_catch_up(&self, missed: &MissedSteps, ids: Option<&Self::Ids>, table: WaitingTable<Self>);
+
+    /// Which experts each sample of a batch takes, where the kernels can reach it.
+    type Routes;
+
+    /// Each row of a B×cols matrix divided by its root mean square, times the gain of its columns.
+    fn rms_norm(&self, cols: usize, x: &Buffer<Self>, gain: &Buffer<Self>, out: &mut Buffer<Self>);
+    /// Its pull-back for the inputs (x, gain); `cotangent` becomes the gradient of x in place.
+    fn rms_norm_back(
+        &self,
+        cols: usize,
+        inputs: (&Buffer<Self>, &Buffer<Self>),
+        cotangent: &mut Buffer<Self>,
+        gain: Sink<Self>,
+    );
+    /// Gated linear units: `out = silu(g) ⊙ u` for rows `x = [g | u]` of B×2·cols.
+    fn swiglu(&self, cols: usize, x: &Buffer<Self>, out: &mut Buffer<Self>);
+    /// Its pull-back.
+    fn swiglu_back(&self, cols: usize, x: &Buffer<Self>, cotangent: &Buffer<Self>, sink: Sink<Self>);
+
+    /// Chooses each sample's experts from a router's logits (B×R) and correction bias (R). `gates` receives the gate
+    /// values of the chosen experts (B×k, by ascending expert), `loads` how many samples each expert has got (R).
+    fn route(
+        &self,
+        rule: &RouteRule,
+        inputs: (&Buffer<Self>, &Buffer<Self>),
+        gates: &mut Buffer<Self>,
+        loads: &mut Buffer<Self>,
+    ) -> Self::Routes;
+    /// The pull-back of the gate values to the logits, the choice being constant.
+    fn route_back(
+        &self,
+        rule: &RouteRule,
+        routes: &Self::Routes,
+        logits: &Buffer<Self>,
+        cotangent: &Buffer<Self>,
+        sink: Sink<Self>,
+    );
+    /// Sum of each sample's experts, `out[b] = Σ_j gates[b, j]·expert_j(x[b])`, computing the chosen ones only. Every
+    /// expert is `x ↦ (silu(g) ⊙ u)·down` with `[g | u] = x·up`; `projected` keeps `[g | u]` of each choice, by expert.
+    fn routed(
+        &self,
+        shape: &RoutedShape,
+        routes: &Self::Routes,
+        inputs: &RoutedInputs<Self>,
+        projected: &mut Buffer<Self>,
+        out: &mut Buffer<Self>,
+    );
+    /// The pull-back of [`Kernels::routed`].
+    fn routed_back(
+        &self,
+        shape: &RoutedShape,
+        routes: &Self::Routes,
+        inputs: &RoutedInputs<Self>,
+        projected: &Buffer<Self>,
+        cotangent: &Buffer<Self>,
+        sinks: RoutedSinks<Self>,
+    );
+    /// Moves a router's correction bias by `rate` towards equal loads: up where an expert got less than the mean, down
+    /// where it got more.
+    fn balance(&self, rate: f32, loads: &Buffer<Self>, bias: &mut Buffer<Self>);
+}
+
+/// How a router chooses among its experts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RouteRule {
+    /// Experts, R.
+    pub experts: usize,
+    /// Experts a sample takes, k.
+    pub top_k: usize,
+    /// Contiguous groups that the experts form; one group is no limit.
+    pub groups: usize,
+    /// Groups that a sample may choose from.
+    pub groups_kept: usize,
+    /// Divide the gate values by their sum.
+    pub normalise: bool,
+    /// Factor on the gate values.
+    pub scaling: f32,
+}
+
+/// Added to the sum that gate values are divided by.
+pub const GATE_EPS: f32 = 1e-20;
+/// RMSNorm's addend to the mean square.
+pub const RMS_EPS: f32 = 1e-6;
+
+/// Extents of a bank of experts that samples are routed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RoutedShape {
+    /// Experts, R.
+    pub experts: usize,
+    /// Inputs and outputs of an expert, N.
+    pub width: usize,
+    /// Hidden units of an expert, H.
+    pub hidden: usize,
+}
+
+/// What [`Kernels::routed`] reads.
+pub struct RoutedInputs<'a, D: Kernels> {
+    /// The samples, B×N.
+    pub x: &'a Buffer<D>,
+    /// Gate values of the chosen experts, B×k.
+    pub gates: &'a Buffer<D>,
+    /// The first matrix of each expert, R×N×2H: columns of g, then of u.
+    pub up: &'a Buffer<D>,
+    /// The second, R×H×N.
+    pub down: &'a Buffer<D>,
+}
+
+/// Where [`Kernels::routed_back`] writes: the gradient of each field of [`RoutedInputs`].
+#[allow(missing_docs)]
+pub struct RoutedSinks<'a, D: Kernels> {
+    pub x: Sink<'a, D>,
+    pub gates: Sink<'a, D>,
+    pub up: Sink<'a, D>,
+    pub down: Sink<'a, D>,
 }
 
 /// What the pull-back of normalisation reads.

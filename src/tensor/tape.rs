@@ -85,12 +85,18 @@ struct Node<D: Kernels> {
     pooled: bool,
 }
 
-/// Statistics of one normalisation in this pass, for the running statistics.
-struct Moved {
-    mean: ParamId,
-    variance: ParamId,
-    batch: usize,
-    statistics: NodeId,
+/// What a training pass moves once a step, apart from training.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Moved {
+    /// Running mean and variance, towards a batch's means and biased variances.
+    Moments {
+        mean: ParamId,
+        variance: ParamId,
+        /// Rows of the batch.
+        batch: usize,
+    },
+    /// A router's correction bias, by `rate` against the loads of its experts.
+    Balance { bias: ParamId, rate: f32 },
 }
 
 /// A forward pass and what it takes to run it backwards.
@@ -99,7 +105,7 @@ pub struct Tape<'a, D: Kernels> {
     workspace: &'a Workspace<D>,
     mode: Mode,
     nodes: RefCell<Vec<Node<D>>>,
-    moved: RefCell<Vec<Moved>>,
+    moved: RefCell<Vec<(Moved, NodeId)>>,
     operations: Cell<usize>,
     miswired: RefCell<Option<String>>,
 }
@@ -196,9 +202,9 @@ impl<'a, D: Kernels> Tape<'a, D> {
         self.operations.replace(self.operations.get() + 1)
     }
 
-    /// Notes a normalisation's batch statistics.
-    pub(super) fn note_statistics<S: Shape>(&self, mean: ParamId, variance: ParamId, batch: usize, statistics: Var<S>) {
-        self.moved.borrow_mut().push(Moved { mean, variance, batch, statistics: statistics.node });
+    /// Notes what this pass has seen of a batch and what that is to move.
+    pub(super) fn note_statistics<S: Shape>(&self, moved: Moved, seen: Var<S>) {
+        self.moved.borrow_mut().push((moved, seen.node));
     }
 
     /// The gradient of `Σ weight·loss` for these scalars; `gradients` must be clear.
@@ -246,16 +252,13 @@ impl<'a, D: Kernels> Tape<'a, D> {
         params
     }
 
-    /// Ends the pass; what remains is to move the running statistics, once a step.
+    /// Ends the pass; what remains is to move running statistics and routers' biases, once a step.
     pub fn finish(self) -> Statistics<D> {
         let moved = self.moved.take();
         let mut nodes = self.nodes.borrow_mut();
         let taken = moved
             .into_iter()
-            .map(|m| {
-                let statistics = std::mem::replace(&mut nodes[m.statistics.0].value, self.device().zeros(0));
-                (m.mean, m.variance, m.batch, statistics)
-            })
+            .map(|(moved, NodeId(seen))| (moved, std::mem::replace(&mut nodes[seen].value, self.device().zeros(0))))
             .collect();
         Statistics(taken)
     }
@@ -269,23 +272,41 @@ impl<D: Kernels> Drop for Tape<'_, D> {
     }
 }
 
-/// The batch statistics of a finished pass: (running mean, running variance, rows, batch mean and variance).
-pub struct Statistics<D: Kernels>(Vec<(ParamId, ParamId, usize, Buffer<D>)>);
+/// What a finished pass has seen of its batch, and what that moves.
+pub struct Statistics<D: Kernels>(Vec<(Moved, Buffer<D>)>);
 
 impl<D: Kernels> Statistics<D> {
-    /// Moves the running statistics towards the batch's.
+    /// Moves everything there is to move.
     pub fn apply(self, params: &mut Params<D>, workspace: &Workspace<D>) {
-        for (mean, variance, batch, statistics) in self.0 {
-            let device = workspace.device();
-            let (mean, variance) = params.pair_mut(mean, variance);
-            device.move_statistics(batch, &statistics, &mut mean.value, &mut variance.value);
-            workspace.give(statistics);
+        let device = workspace.device();
+        for (moved, seen) in self.0 {
+            match moved {
+                Moved::Moments { mean, variance, batch } => {
+                    let (mean, variance) = params.pair_mut(mean, variance);
+                    device.move_statistics(batch, &seen, &mut mean.value, &mut variance.value);
+                }
+                Moved::Balance { bias, rate } => device.balance(rate, &seen, &mut params[bias].value),
+            }
+            workspace.give(seen);
         }
     }
 
     /// Gives the buffers back without moving anything.
     pub fn discard(self, workspace: &Workspace<D>) {
-        self.0.into_iter().for_each(|(.., statistics)| workspace.give(statistics));
+        self.0.into_iter().for_each(|(_, seen)| workspace.give(seen));
+    }
+
+    /// By how much the busiest expert's load exceeds the mean load, as a share of it (MaxVio of Wang et al., 2024): the
+    /// worst of all routers, if there are any.
+    pub fn max_violation(&self, device: &D) -> Option<f64> {
+        let routers = self.0.iter().filter(|(moved, _)| matches!(moved, Moved::Balance { .. }));
+        let violation = |(_, loads): &(Moved, Buffer<D>)| {
+            let loads = device.download(loads);
+            let most = loads.iter().copied().fold(0.0, f32::max);
+            let mean = loads.iter().map(|load| f64::from(*load)).sum::<f64>() / loads.len() as f64;
+            f64::from(most) / mean - 1.0
+        };
+        routers.map(violation).reduce(f64::max)
     }
 }
 

@@ -101,6 +101,7 @@ impl<'a, D: Kernels> Training<'a, D> {
         let tasks = self.trainer.network.tasks();
         let mut losses = vec![0.0; tasks];
         let mut weights = vec![0.0; tasks];
+        let mut violation = None;
         let mut steps = 0;
         self.cx.progress.begin(rows as u64, "rows");
         let mut batch_rows = 0;
@@ -125,16 +126,19 @@ impl<'a, D: Kernels> Training<'a, D> {
                 losses[k] += report.losses[k] * range.len() as f64 / rows as f64;
                 weights[k] += report.weights[k];
             }
+            if let Some(step) = report.max_violation {
+                *violation.get_or_insert(0.0) += step;
+            }
             steps += 1;
             let done = format!("epoch {}/{}, loss {:.4}", epoch + 1, stage.epochs, mean(&report.losses));
             cx.progress.at(range.end as u64, &done);
             Ok(())
         })?;
-        weights.iter_mut().for_each(|weight| *weight /= f64::from(steps));
+        weights.iter_mut().chain(&mut violation).for_each(|mean| *mean /= f64::from(steps));
         self.workspace.clear();
         self.trainer.settle();
         let valid = self.validate()?;
-        self.judge(epoch, &losses, &weights, &valid);
+        self.judge(epoch, &Means { losses, weights, violation }, &valid);
         self.workspace.clear();
         Ok(())
     }
@@ -146,7 +150,7 @@ impl<'a, D: Kernels> Training<'a, D> {
     }
 
     /// Notes an epoch in the curve and keeps its parameters if they are the best.
-    fn judge(&mut self, epoch: usize, losses: &[f64], weights: &[f64], valid: &Evaluation) {
+    fn judge(&mut self, epoch: usize, train: &Means, valid: &Evaluation) {
         let (auc, log_loss) = (valid.mean(Metric::Auc), valid.mean(Metric::LogLoss));
         let verdict = self.stopping.judge(epoch + 1, auc, log_loss);
         if verdict == Verdict::Best {
@@ -156,26 +160,39 @@ impl<'a, D: Kernels> Training<'a, D> {
             let tasks = valid.values.iter().filter(|value| value.metric == metric.name() && value.over.is_none());
             tasks.map(|value| json!(value.value)).collect()
         };
-        self.curve.push(json!({
+        let mut line = json!({
             "epoch": epoch + 1,
             "steps": self.trainer.steps,
-            "train_loss": losses,
-            "task_weight": weights,
+            "train_loss": train.losses,
+            "task_weight": train.weights,
             "valid_auc": by_task(Metric::Auc),
             "valid_log_loss": by_task(Metric::LogLoss),
             "valid_mean_auc": auc,
             "best": verdict == Verdict::Best,
-        }));
+        });
+        // models without routers have no such number
+        if let Some(violation) = train.violation {
+            line["max_violation"] = json!(violation);
+        }
+        self.curve.push(line);
         let shown = |value: Option<f64>| value.map_or("undefined".to_owned(), |value| format!("{value:.4}"));
         self.cx.progress.note(&format!(
             "epoch {:>3}  train loss {:.4}  valid AUC {}  log loss {}{}",
             epoch + 1,
-            mean(losses),
+            mean(&train.losses),
             shown(auc),
             shown(log_loss),
             if verdict == Verdict::Best { "  *" } else { "" }
         ));
     }
+}
+
+/// Means over an epoch's steps.
+struct Means {
+    losses: Vec<f64>,
+    weights: Vec<f64>,
+    /// Largest excess load of an expert, see [`Report::max_violation`].
+    violation: Option<f64>,
 }
 
 fn mean(values: &[f64]) -> f64 {

@@ -28,6 +28,8 @@ pub struct Report {
     pub losses: Vec<f64>,
     /// Each task's weight in the shared gradient.
     pub weights: Vec<f64>,
+    /// By how much the busiest expert's load exceeds the mean load, as a share of it, in a model that routes samples.
+    pub max_violation: Option<f64>,
 }
 
 impl<D: Kernels> Trainer<D> {
@@ -53,7 +55,7 @@ impl<D: Kernels> Trainer<D> {
         let scalars: Vec<Var<()>> = scalars.into_iter().map(|(scalar, _)| scalar).collect();
         if losses.iter().any(|loss| !loss.is_finite()) {
             let weights = vec![0.0; losses.len()];
-            return Report { losses, weights };
+            return Report { losses, weights, max_violation: None };
         }
         let step = Step { index: self.steps, epoch, seed: self.seed, losses: &losses };
         let applied = match &mut self.method {
@@ -64,7 +66,9 @@ impl<D: Kernels> Trainer<D> {
             }
             Method::Gram(balancer) => balance_gram(balancer.as_mut(), &step, &tape, &scalars, &mut self.gradients),
         };
-        tape.finish().apply(&mut self.network.params, workspace);
+        let statistics = tape.finish();
+        let max_violation = statistics.max_violation(workspace.device());
+        statistics.apply(&mut self.network.params, workspace);
         self.network.batches_tracked += 1;
         self.steps += 1;
         self.update(batch, &applied);
@@ -72,13 +76,13 @@ impl<D: Kernels> Trainer<D> {
         if let Method::Loss(balancer) = &mut self.method
             && balancer.wants_losses_after_step()
         {
-            // the same masks and batch statistics as the step itself; the running statistics stay
+            // the same masks and batch statistics as the step itself; running statistics and routers' biases stay
             let tape = Tape::new(&self.network.params, workspace, mode);
             let fresh: Vec<f64> = self.network.losses(&tape, batch).iter().map(|(_, loss)| *loss).collect();
             tape.finish().discard(workspace);
             balancer.after_step(&fresh);
         }
-        Report { losses, weights: applied.shared().to_vec() }
+        Report { losses, weights: applied.shared().to_vec(), max_violation }
     }
 
     /// Adam on every parameter some task reaches.

@@ -23,7 +23,7 @@ pub(super) fn bce_back(logits: &[f32], labels: &[f32], cotangent: f32, sink: &mu
 }
 
 /// The logistic function, without overflow.
-fn sigmoid(z: f32) -> f32 {
+pub(super) fn sigmoid(z: f32) -> f32 {
     let e = (-z.abs()).exp();
     if z >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) }
 }

@@ -11,6 +11,7 @@ mod simd;
 mod activate;
 mod adam;
 mod fields;
+mod lanes;
 mod loss;
 mod mixture;
 mod normalise;
@@ -18,7 +19,11 @@ mod pieces;
 mod probability;
 mod product;
 mod reduce;
+mod rms_norm;
+mod routed;
+mod routes;
 mod scratch;
+mod swiglu;
 mod tokens;
 
 use dfdx::tensor::{TensorFromVec, ZerosTensor};
@@ -26,7 +31,7 @@ use dfdx::tensor::{TensorFromVec, ZerosTensor};
 use super::buffer::CpuSlice;
 use super::kernels::{
     AdamStep, Dropout, FieldsInputs, FieldsShape, FieldsSinks, Kernels, MissedSteps, MixShape, NormInputs, NormShape,
-    Product, Sink, WaitingTable,
+    Product, RouteRule, RoutedInputs, RoutedShape, RoutedSinks, Sink, WaitingTable,
 };
 use super::{Buffer, Cpu, FieldIds};
 
@@ -295,6 +300,80 @@ impl Kernels for Cpu {
 
     fn adam_catch_up(&self, missed: &MissedSteps, ids: Option<&FieldIds>, table: WaitingTable<Self>) {
         adam::catch_up(missed, ids, table);
+    }
+
+    type Routes = routes::Routes;
+
+    fn rms_norm(&self, cols: usize, x: &Buffer<Self>, gain: &Buffer<Self>, out: &mut Buffer<Self>) {
+        rms_norm::forward(cols, x.slice(), gain.slice(), out.slice_mut());
+    }
+
+    fn rms_norm_back(
+        &self,
+        cols: usize,
+        inputs: (&Buffer<Self>, &Buffer<Self>),
+        cotangent: &mut Buffer<Self>,
+        gain: Sink<Self>,
+    ) {
+        let inputs = (inputs.0.slice(), inputs.1.slice());
+        rms_norm::backward(cols, inputs, cotangent.slice_mut(), parts(gain));
+    }
+
+    fn swiglu(&self, cols: usize, x: &Buffer<Self>, out: &mut Buffer<Self>) {
+        swiglu::forward(cols, x.slice(), out.slice_mut());
+    }
+
+    fn swiglu_back(&self, cols: usize, x: &Buffer<Self>, cotangent: &Buffer<Self>, sink: Sink<Self>) {
+        swiglu::backward(cols, x.slice(), cotangent.slice(), parts(sink));
+    }
+
+    fn route(
+        &self,
+        rule: &RouteRule,
+        inputs: (&Buffer<Self>, &Buffer<Self>),
+        gates: &mut Buffer<Self>,
+        loads: &mut Buffer<Self>,
+    ) -> routes::Routes {
+        routes::choose(rule, (inputs.0.slice(), inputs.1.slice()), gates.slice_mut(), loads.slice_mut())
+    }
+
+    fn route_back(
+        &self,
+        rule: &RouteRule,
+        routes: &routes::Routes,
+        logits: &Buffer<Self>,
+        cotangent: &Buffer<Self>,
+        sink: Sink<Self>,
+    ) {
+        routes::backward(rule, routes, logits.slice(), cotangent.slice(), parts(sink));
+    }
+
+    fn routed(
+        &self,
+        shape: &RoutedShape,
+        routes: &routes::Routes,
+        inputs: &RoutedInputs<Self>,
+        projected: &mut Buffer<Self>,
+        out: &mut Buffer<Self>,
+    ) {
+        routed::forward(shape, routes, &routed::Inputs::of(inputs), projected.slice_mut(), out.slice_mut());
+    }
+
+    fn routed_back(
+        &self,
+        shape: &RoutedShape,
+        routes: &routes::Routes,
+        inputs: &RoutedInputs<Self>,
+        projected: &Buffer<Self>,
+        cotangent: &Buffer<Self>,
+        sinks: RoutedSinks<Self>,
+    ) {
+        let inputs = routed::Inputs::of(inputs);
+        routed::backward(shape, routes, &inputs, (projected.slice(), cotangent.slice()), sinks);
+    }
+
+    fn balance(&self, rate: f32, loads: &Buffer<Self>, bias: &mut Buffer<Self>) {
+        routes::balance(rate, loads.slice(), bias.slice_mut());
     }
 }
 

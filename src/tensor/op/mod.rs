@@ -13,8 +13,13 @@ mod mean_token;
 mod mix;
 mod norm;
 mod parameter;
+mod project;
 mod relu;
+mod rms_norm;
+mod route;
+mod routed;
 mod softmax;
+mod swiglu;
 
 pub use bce::bce;
 pub use dots::row_dots;
@@ -26,8 +31,13 @@ pub use mean_token::mean_token;
 pub use mix::{Candidates, mix};
 pub use norm::{Norm, norm_relu_dropout};
 pub use parameter::parameter;
+pub use project::project;
 pub use relu::relu_dropout;
+pub use rms_norm::rms_norm;
+pub use route::{Routing, route};
+pub use routed::{Bank, routed};
 pub use softmax::softmax;
+pub use swiglu::swiglu;
 
 #[cfg(test)]
 mod tests;

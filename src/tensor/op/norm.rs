@@ -3,6 +3,7 @@
 use dfdx::shapes::Dim;
 
 use crate::tensor::kernels::{NormInputs, NormShape};
+use crate::tensor::tape::Moved;
 use crate::tensor::{Buffer, Kernels, Key, Mode, NodeId, Op, ParamId, Pull, Tape, Var};
 
 /// The parameters of one normalisation of E·N columns.
@@ -45,7 +46,7 @@ pub fn norm_relu_dropout<N: Dim, D: Kernels>(
             let mut statistics = tape.workspace().take(2 * groups * cols.size());
             tape.device().norm_relu_dropout(&shape, &tape.value(x), gain, shift, &mut statistics, &mut out);
             let statistics = tape.constant(statistics, (2 * groups, cols));
-            tape.note_statistics(norm.mean, norm.variance, batch, statistics);
+            tape.note_statistics(Moved::Moments { mean: norm.mean, variance: norm.variance, batch }, statistics);
             tape.record(out, x.shape, NormRelu { x: x.node, statistics: statistics.node, norm, shape })
         }
     }

@@ -1,6 +1,8 @@
 //! Every pull-back against dfdx's autodiff: the same formula written with dfdx's operations, differentiated by dfdx.
 //! Each check is a function of the device, so that every device runs the same suite.
 
+mod sparse;
+
 use std::rc::Rc;
 
 use dfdx::prelude::*;
@@ -530,6 +532,7 @@ fn suite<D: Kernels>(device: &D) {
     norm_check(device, 0.0);
     norm_check(device, 0.3);
     gate_check(device);
+    sparse::suite(device);
     bce_check(device);
     candidates_check(device, false);
     candidates_check(device, true);
