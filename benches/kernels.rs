@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
-use mtorec::tensor::kernels::{FieldsInputs, FieldsShape, FieldsSinks, Matrix, NormInputs, NormShape, Product, Sink};
+use mtorec::tensor::kernels::{
+    FieldsInputs, FieldsShape, FieldsSinks, Matrix, MixShape, NormInputs, NormShape, Product, Sink,
+};
 use mtorec::tensor::{AdamStep, Buffer, Cpu, FieldIds, FieldLayout, Kernels, Key, Route};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -179,13 +181,16 @@ fn mixture(c: &mut Criterion) {
     let mut out = device.zeros(BATCH * cols);
     let mut group = c.benchmark_group("mixture");
     group.throughput(Throughput::Elements((EXPERTS * BATCH * cols) as u64));
-    group.bench_function("forward", |bench| bench.iter(|| device.mix(EXPERTS, BATCH, &gate, &x, &mut out)));
+    let shape = MixShape { batch: BATCH, cols, experts: 0..EXPERTS, gate: EXPERTS, first: 0 };
+    group.bench_function("forward", |bench| {
+        bench.iter(|| device.mix(&shape, &gate, &x, Sink { buffer: &mut out, accumulate: false }));
+    });
     let (mut d_gate, mut d_x) = (gate.clone(), x.clone());
     group.bench_function("backward", |bench| {
         bench.iter(|| {
             let gate_sink = Sink { buffer: &mut d_gate, accumulate: false };
             let x_sink = Sink { buffer: &mut d_x, accumulate: false };
-            device.mix_back(EXPERTS, BATCH, (&gate, &x), &out, gate_sink, x_sink);
+            device.mix_back(&shape, (&gate, &x), &out, gate_sink, Some(x_sink));
         });
     });
 }

@@ -11,7 +11,7 @@ use mtorec::balance::Balancer;
 use mtorec::balance::gram::NashMtl;
 use mtorec::balance::loss::Ls;
 use mtorec::data::{Field, Parts, RawBatch, Rows, Schema, batches, epoch_order};
-use mtorec::model::{Arch, Mmoe, Network, SharedBottom, Sizes};
+use mtorec::model::{Aitm, Arch, Mmoe, Network, Ple, SharedBottom, Sizes, Stem};
 use mtorec::optim::Adam;
 use mtorec::stage::evaluate::predict;
 use mtorec::stage::loading::for_each_batch;
@@ -94,7 +94,7 @@ impl Work {
     fn all() -> Vec<Self> {
         let mut all = Vec::new();
         let step = Self { kind: Kind::Step, model: "Mmoe", method: "Ls", wide: 0, weight_decay: 1e-6 };
-        for model in ["SharedBottom", "Mmoe"] {
+        for model in ["SharedBottom", "Mmoe", "Ple", "Aitm", "Stem"] {
             for method in ["Ls", "NashMtl"] {
                 all.push(Self { model, method, ..step });
             }
@@ -110,6 +110,9 @@ impl Work {
     fn arch(&self) -> Arch {
         match self.model {
             "SharedBottom" => SharedBottom::default().into(),
+            "Ple" => Ple::default().into(),
+            "Aitm" => Aitm::default().into(),
+            "Stem" => Stem::default().into(),
             _ => Mmoe::default().into(),
         }
     }

@@ -75,7 +75,112 @@ class Mmoe(Base):
         return [list(tower.parameters()) + list(gate.parameters()) for tower, gate in zip(self.towers, self.gates)]
 
 
-MODELS = {"SharedBottom": SharedBottom, "Mmoe": Mmoe}
+class Ple(Base):
+    def __init__(self, *args):
+        super().__init__(*args)
+        half = EXPERTS // 2
+        widths = [self.inputs] + BOTTOM
+        expert = lambda level: mlp(widths[level], BOTTOM[level:level + 1], False)
+        gate = lambda level, n: nn.Sequential(nn.Linear(widths[level], n), nn.Softmax(dim=1))
+        levels = range(len(BOTTOM))
+        self.shared = nn.ModuleList(nn.ModuleList(expert(l) for _ in range(half)) for l in levels)
+        self.tasked = nn.ModuleList(
+            nn.ModuleList(nn.ModuleList(expert(l) for _ in range(half)) for _ in range(self.tasks)) for l in levels
+        )
+        self.gates = nn.ModuleList(nn.ModuleList(gate(l, 2 * half) for _ in range(self.tasks)) for l in levels)
+        self.shared_gates = nn.ModuleList(gate(l, half * (1 + self.tasks)) for l in levels)
+
+    def forward(self, categorical, numerical):
+        e = self.fields(categorical, numerical)
+        streams, shared = [e] * self.tasks, e
+        mix = lambda gate, x, candidates: torch.bmm(gate(x).unsqueeze(1), torch.stack(candidates, 1)).squeeze(1)
+        for level in range(len(BOTTOM)):
+            common = [expert(shared) for expert in self.shared[level]]
+            own = [[expert(x) for expert in experts] for experts, x in zip(self.tasked[level], streams)]
+            mixed = [mix(gate, x, mine + common) for gate, x, mine in zip(self.gates[level], streams, own)]
+            if level + 1 < len(BOTTOM):
+                shared = mix(self.shared_gates[level], shared, [q for mine in own for q in mine] + common)
+            streams = mixed
+        return [torch.sigmoid(tower(h).squeeze(1)) for tower, h in zip(self.towers, streams)]
+
+    def own(self):
+        last = len(BOTTOM) - 1
+        return [
+            [p for m in [self.towers[k], self.tasked[last][k], *(g[k] for g in self.gates)] for p in m.parameters()]
+            for k in range(self.tasks)
+        ]
+
+
+class Aitm(Base):
+    def __init__(self, *args):
+        super().__init__(*args)
+        h = BOTTOM[-1]
+        self.bottoms = nn.ModuleList(mlp(self.inputs, BOTTOM, False) for _ in range(self.tasks))
+        self.transfers = nn.ModuleList(nn.Linear(h, h) for _ in range(self.tasks - 1))
+        self.value, self.key, self.query = nn.Linear(h, h), nn.Linear(h, h), nn.Linear(h, h)
+
+    def forward(self, categorical, numerical):
+        e = self.fields(categorical, numerical)
+        features = [bottom(e) for bottom in self.bottoms]
+        for k in range(1, self.tasks):
+            slots = torch.stack([self.transfers[k - 1](features[k - 1]), features[k]], 1)
+            value, key, query = self.value(slots), self.key(slots), self.query(slots)
+            weights = torch.softmax((key * query).sum(2, keepdim=True) / BOTTOM[-1] ** 0.5, 1)
+            features[k] = (weights * value).sum(1)
+        return [torch.sigmoid(tower(z).squeeze(1)) for tower, z in zip(self.towers, features)]
+
+    def own(self):
+        last = [*self.transfers, self.value, self.key, self.query, self.bottoms[-1]]
+        return [
+            [p for m in [tower] + (last if k + 1 == self.tasks else []) for p in m.parameters()]
+            for k, tower in enumerate(self.towers)
+        ]
+
+
+def plain(inputs, widths, output):
+    layers = []
+    for width in widths:
+        layers += [nn.Linear(inputs, width), nn.ReLU(), nn.Dropout(DROPOUT)]
+        inputs = width
+    return nn.Sequential(*layers, nn.Linear(inputs, output)) if output else nn.Sequential(*layers)
+
+
+class Stem(nn.Module):
+    def __init__(self, sizes, numerical, tasks):
+        super().__init__()
+        self.tasks, self.slices, half = tasks, tasks + 1, EXPERTS // 2
+        self.embedding = nn.Embedding(sum(sizes), self.slices * EMBED)
+        self.register_buffer("offsets", torch.tensor([0] + list(np.cumsum(sizes)[:-1])))
+        self.numerical = nn.Linear(numerical, self.slices * EMBED)
+        inputs, widths = (len(sizes) + 1) * EMBED, [*BOTTOM, TOWER[0]]
+        self.banks = nn.ModuleList(
+            nn.ModuleList(plain(inputs, widths, 0) for _ in range(half)) for _ in range(self.slices)
+        )
+        self.gates = nn.ModuleList(plain(inputs, TOWER, half * self.slices) for _ in range(self.slices))
+        self.towers = nn.ModuleList(plain(TOWER[0], TOWER, 1) for _ in range(tasks))
+
+    def forward(self, categorical, numerical):
+        tokens = torch.cat([self.embedding(categorical + self.offsets), self.numerical(numerical).unsqueeze(1)], 1)
+        x = [part.reshape(categorical.size(0), -1) for part in tokens.split(EMBED, 2)]
+        banks = [[expert(part) for expert in bank] for bank, part in zip(self.banks, x)]
+        outputs = []
+        for k in range(self.tasks):
+            stopped = lambda j, q: q if j in (k, self.tasks) else q.detach()
+            candidates = torch.stack([stopped(j, q) for j, bank in enumerate(banks) for q in bank], 1)
+            gate = torch.softmax(self.gates[k](x[k] + x[self.tasks]), 1)
+            h = torch.bmm(gate.unsqueeze(1), candidates).squeeze(1)
+            outputs.append(torch.sigmoid(self.towers[k](h).squeeze(1)))
+        return outputs
+
+    def own(self):
+        return [
+            [p for m in [self.banks[k], self.gates[k], self.towers[k]] for p in m.parameters()]
+            + (list(self.gates[-1].parameters()) if k == 0 else [])
+            for k in range(self.tasks)
+        ]
+
+
+MODELS = {"SharedBottom": SharedBottom, "Mmoe": Mmoe, "Ple": Ple, "Aitm": Aitm, "Stem": Stem}
 
 
 def nash(gram):
@@ -94,11 +199,11 @@ def train_step(model, optimizer, loss_of, method, batch):
         sum(losses).backward()
     else:
         own = {id(p) for group in model.own() for p in group}
-        shared = [p for p in model.parameters() if id(p) not in own]
+        shared = [p for p in model.parameters() if id(p) not in own and p.requires_grad]
         rows = []
         for loss in losses:
-            gradients = torch.autograd.grad(loss, shared, retain_graph=True)
-            rows.append(torch.cat([g.reshape(-1) for g in gradients]))
+            gradients = torch.autograd.grad(loss, shared, retain_graph=True, allow_unused=True)
+            rows.append(torch.cat([(torch.zeros_like(p) if g is None else g).reshape(-1) for p, g in zip(shared, gradients)]))
         gram = torch.stack(rows)
         weights = nash(gram @ gram.T)
         sum(w * loss for w, loss in zip(weights, losses)).backward()
