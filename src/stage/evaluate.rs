@@ -17,7 +17,7 @@ pub const METRICS: &str = "metrics.json";
 const ROWS: usize = 2048;
 
 impl Execute for Evaluate {
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
 
     fn run(&self, cx: &Context, inputs: &Inputs, out: &Draft) -> Result<Outcome, StageError> {
         match cx.device {
