@@ -142,12 +142,8 @@ impl Columns {
     fn read(&self, row: &Row, piece: &mut Piece) -> Result<(), DataError> {
         piece.push_group(row.integer(self.group)?);
         let parts = &mut piece.parts;
-        for &at in &self.categorical {
-            parts.categorical.push(row.id(at)?);
-        }
-        for &at in &self.numerical {
-            parts.numerical.push(row.number(at)?);
-        }
+        row.ids(&self.categorical, &mut parts.categorical)?;
+        row.numbers(&self.numerical, &mut parts.numerical)?;
         let (click, conversion) = (row.label(self.click)?, row.label(self.conversion)?);
         if conversion > click {
             return Err(row.wrong(Some(self.conversion), RowProblem::ConversionWithoutClick));

@@ -129,9 +129,7 @@ fn read_row(row: &Row, categorical: &[usize], piece: &mut Piece) -> Result<(), D
     for (field, &at) in categorical.iter().enumerate() {
         piece.push_category(field, row.text(at)?);
     }
-    for at in NUMERICAL {
-        piece.parts.numerical.push(row.number(at)?);
-    }
+    row.numbers(&NUMERICAL, &mut piece.parts.numerical)?;
     let income = match row.text(INCOME)? {
         INCOME_OVER => 1,
         INCOME_UNDER => 0,

@@ -116,9 +116,7 @@ impl Columns {
         for (field, &at) in self.categorical.iter().enumerate() {
             piece.push_category(field, row.text(at)?);
         }
-        for &at in &self.numerical {
-            piece.parts.numerical.push(row.number(at)?);
-        }
+        row.numbers(&self.numerical, &mut piece.parts.numerical)?;
         for &at in &self.labels {
             piece.parts.labels.push(row.label(at)?);
         }

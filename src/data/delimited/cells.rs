@@ -7,6 +7,8 @@ use super::{is_line_end, quotes};
 const CHUNK: usize = 64;
 /// Cuts written at once, as most chunks have no more.
 const MOST: usize = 8;
+/// Stands where no byte of the file does.
+const FILLER: u8 = 0;
 
 /// Where the records and fields of a block lie.
 #[derive(Default)]
@@ -100,17 +102,17 @@ impl Cells {
                     &padded
                 }
             };
-            let (found, line_ends) = masks::<RETURNS>(chunk, delimiter);
-            write_cuts(&mut self.cuts[count..], start, found);
-            let mut left = line_ends;
+            let masks = Masks::of::<RETURNS>(chunk, delimiter);
+            write_cuts(&mut self.cuts[count..], start, masks);
+            let mut left = masks.line_ends;
             while left != 0 {
                 let bit = left & left.wrapping_neg();
-                let at = count as u32 + (found & (bit - 1)).count_ones();
+                let at = count as u32 + (masks.found & (bit - 1)).count_ones();
                 self.end_record(before, at);
                 before = at;
                 left ^= bit;
             }
-            count += found.count_ones() as usize;
+            count += masks.count;
         }
     }
 
@@ -144,13 +146,9 @@ impl Cells {
     }
 }
 
-/// Stands where no byte of the file does.
-const FILLER: u8 = 0;
-
-/// Writes the places of the bits that are set. There is room for 64.
+/// Writes the places of this many bits that are set. There is room for 64.
 #[inline]
-fn write_cuts(cuts: &mut [u32], start: u32, mut found: u64) {
-    let count = found.count_ones() as usize;
+fn write_cuts(cuts: &mut [u32], start: u32, Masks { mut found, count, .. }: Masks) {
     let mut next = |cut: &mut u32| {
         *cut = start + found.trailing_zeros();
         found &= found.wrapping_sub(1);
@@ -162,30 +160,51 @@ fn write_cuts(cuts: &mut [u32], start: u32, mut found: u64) {
     }
 }
 
-/// Which of 64 bytes are delimiters or line ends, and which are line ends.
-#[inline]
-fn masks<const RETURNS: bool>(chunk: &[u8; CHUNK], delimiter: u8) -> (u64, u64) {
-    let (mut found, mut line_ends) = (0, 0);
-    for (at, word) in chunk.as_chunks::<8>().0.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let mut ends = equal(word, b'\n');
-        if RETURNS {
-            ends |= equal(word, b'\r');
+/// What is where in 64 bytes.
+#[derive(Clone, Copy)]
+struct Masks {
+    /// The delimiters and line ends.
+    found: u64,
+    /// How many they are.
+    count: usize,
+    /// The line ends.
+    line_ends: u64,
+}
+
+impl Masks {
+    #[inline]
+    fn of<const RETURNS: bool>(chunk: &[u8; CHUNK], delimiter: u8) -> Self {
+        let words = chunk.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word));
+        let ends = |word| if RETURNS { equal(word, b'\n') | equal(word, b'\r') } else { equal(word, b'\n') };
+        let (mut found, mut counts, mut any_end) = (0, 0, 0);
+        for (at, word) in words.clone().enumerate() {
+            let ends = ends(word);
+            let bits = (equal(word, delimiter) | ends) >> 7;
+            found |= gathered(bits) << (8 * at);
+            counts += bits;
+            any_end |= ends;
         }
-        found |= gathered(equal(word, delimiter) | ends) << (8 * at);
-        line_ends |= gathered(ends) << (8 * at);
+        let mut line_ends = 0;
+        // most chunks are in the midst of a line
+        if any_end != 0 {
+            line_ends = words.enumerate().fold(0, |all, (at, word)| all | gathered(ends(word) >> 7) << (8 * at));
+        }
+        // every processor multiplies quickly, but not every one counts bits
+        let count = (counts.wrapping_mul(0x0101_0101_0101_0101) >> 56) as usize;
+        Self { found, count, line_ends }
     }
-    (found, line_ends)
 }
 
 /// The high bit of every byte of a word that equals this one, exactly.
+#[inline]
 fn equal(word: u64, byte: u8) -> u64 {
     const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
     let different = word ^ u64::from_ne_bytes([byte; 8]);
     !(((different & LOW) + LOW) | different | LOW)
 }
 
-/// The high bits of the eight bytes side by side.
-fn gathered(high: u64) -> u64 {
-    (high >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+/// The low bits of the eight bytes side by side.
+#[inline]
+fn gathered(bits: u64) -> u64 {
+    bits.wrapping_mul(0x0102_0408_1020_4080) >> 56
 }

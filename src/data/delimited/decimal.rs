@@ -34,8 +34,12 @@ pub(super) fn float(text: &[u8], start: usize, end: usize) -> Option<f32> {
     let negative = text.get(start) == Some(&b'-');
     let start = start + usize::from(negative);
     let (whole, decimals) = match text.get(start..end)? {
-        [digit @ b'0'..=b'9', b'.', rest @ ..] if rest.len() < MOST_DIGITS => {
-            (i64::from(digit - b'0') * POWERS[rest.len()] + digits(text, start + 2, end)?, rest.len())
+        [digit @ b'0'..=b'9', b'.', decimals @ ..] if decimals.len() < MOST_DIGITS => {
+            let low = match decimals.len() {
+                count @ 1..=8 => last_digits(text, end, count)?,
+                _ => digits(text, start + 2, end)?,
+            };
+            (i64::from(digit - b'0') * POWERS[decimals.len()] + low, decimals.len())
         }
         field => match field.iter().position(|byte| *byte == b'.') {
             None => (digits(text, start, end)?, 0),

@@ -31,8 +31,8 @@ use super::{Advance, DataError};
 /// Bytes of a block: small enough for a core's cache with all that is made of it, large enough for BLAKE3's wide code
 /// paths.
 const BLOCK: usize = 1 << 17;
-/// Blocks of a batch: while one batch is parsed the next is read. Between two batches comes a look at the interrupt
-/// flag.
+/// Blocks of a batch: while one batch is parsed the next is read and the last joins the log. Between two batches comes a
+/// look at the interrupt flag.
 const BATCH: usize = 16;
 
 /// How a kind of file is laid out.
@@ -62,20 +62,20 @@ pub(crate) struct Reading<'a> {
     /// Stands for missing, NaN and infinite numbers; without it they are errors.
     pub(crate) fill: Option<f32>,
     /// Hears how far reading is, over all files, and may stop it.
-    pub(crate) watch: &'a mut dyn FnMut(Advance) -> Result<(), DataError>,
+    pub(crate) watch: &'a mut (dyn FnMut(Advance) -> Result<(), DataError> + Send),
     /// What the files read so far came to.
     pub(crate) done: Advance,
     /// Bytes of a block.
     block: usize,
-    /// Memory for the blocks that are parsed and for those that are read.
-    batches: [Vec<Work>; 2],
+    /// Memory for the blocks that are read, those that are parsed and those that join the log.
+    batches: [Vec<Work>; 3],
 }
 
 impl<'a> Reading<'a> {
     pub(crate) fn new(
         root: &'a Path,
         fill: Option<f32>,
-        watch: &'a mut dyn FnMut(Advance) -> Result<(), DataError>,
+        watch: &'a mut (dyn FnMut(Advance) -> Result<(), DataError> + Send),
     ) -> Self {
         Self {
             root,
@@ -83,7 +83,7 @@ impl<'a> Reading<'a> {
             watch,
             done: Advance::default(),
             block: BLOCK,
-            batches: [Work::batch(BATCH), Work::batch(BATCH)],
+            batches: [(); 3].map(|()| Work::batch(BATCH)),
         }
     }
 
@@ -100,7 +100,7 @@ impl<'a> Reading<'a> {
         file: &SourceFile,
         layout: Layout,
         log: &mut RawLog,
-        columns: impl FnOnce(&Header) -> Result<C, DataError>,
+        columns: impl FnOnce(&Header) -> Result<C, DataError> + Send,
         row: impl Fn(&C, &Row, &mut Piece) -> Result<(), DataError> + Sync,
     ) -> Result<(), DataError> {
         let path = &file.path;
@@ -111,7 +111,8 @@ impl<'a> Reading<'a> {
         })?;
         let mut blocks = Blocks::new(content, layout.delimiter, layout.quotes, self.block);
 
-        let outcome = self.rows(&mut blocks, (path, &opened), layout, log, columns, row);
+        // within the pool from the start, as every batch would have to enter it otherwise
+        let outcome = rayon::scope(|_| self.rows(&mut blocks, (path, &opened), layout, log, columns, &row));
         if matches!(outcome, Err(DataError::Interrupted)) {
             return outcome;
         }
@@ -129,8 +130,8 @@ impl<'a> Reading<'a> {
         (path, opened): (&Path, &Path),
         layout: Layout,
         log: &mut RawLog,
-        columns: impl FnOnce(&Header) -> Result<C, DataError>,
-        row: impl Fn(&C, &Row, &mut Piece) -> Result<(), DataError> + Sync,
+        columns: impl FnOnce(&Header) -> Result<C, DataError> + Send,
+        row: &(impl Fn(&C, &Row, &mut Piece) -> Result<(), DataError> + Sync),
     ) -> Result<(), DataError> {
         let names = match layout.names {
             Some(names) => names.iter().map(|&name| name.to_owned()).collect(),
@@ -144,19 +145,21 @@ impl<'a> Reading<'a> {
         let fill = self.fill;
         let parse = |work: &mut Work| work.parse(&header, layout.delimiter, fill, |on, piece| row(&columns, on, piece));
 
-        let [current, next] = &mut self.batches;
+        let [next, current, last] = &mut self.batches;
         let before = self.done.rows;
         Work::read(current, blocks);
-        while current[0].is_some() {
-            rayon::join(|| Work::read(next, blocks), || current.par_iter_mut().for_each(parse));
-            for work in current.iter_mut() {
-                if let Some((error, byte)) = work.wrong.take() {
-                    return Err(header.locate(error, byte));
-                }
-                log.append(&mut work.piece)?;
-                self.done.rows += work.rows;
+        while Work::any(current) || Work::any(last) {
+            // three steps of the way side by side: only blocks wait for each other, and in order
+            let parse_current = || current.par_iter_mut().for_each(parse);
+            let append_last = || last.iter_mut().try_for_each(|work| work.append(&header, log));
+            let ((), ((), appended)) =
+                rayon::join(|| Work::read(next, blocks), || rayon::join(parse_current, append_last));
+            appended?;
+            if Work::any(last) {
+                self.done.rows += last.iter().map(|work| work.rows).sum::<u64>();
+                (self.watch)(Advance { bytes: self.done.bytes + blocks.bytes_read(), rows: self.done.rows })?;
             }
-            (self.watch)(Advance { bytes: self.done.bytes + blocks.bytes_read(), rows: self.done.rows })?;
+            std::mem::swap(last, current);
             std::mem::swap(current, next);
         }
         ended(blocks, path, self.done.rows - before)

@@ -108,14 +108,17 @@ impl Row<'_> {
         std::str::from_utf8(field).map_err(|_| self.wrong(Some(at), RowProblem::NotText(quoted(field))))
     }
 
-    /// A finite number, or what `fill` puts in its place.
-    #[inline]
-    pub(crate) fn number(&self, at: usize) -> Result<f32, DataError> {
-        let (start, end) = self.fields.place(at);
-        match decimal::float(self.fields.text, start, end) {
-            Some(number) => Ok(number),
-            None => self.unusual_number(at),
+    /// Adds finite numbers, or what `fill` puts in their place.
+    pub(crate) fn numbers(&self, columns: &[usize], numbers: &mut Vec<f32>) -> Result<(), DataError> {
+        numbers.reserve(columns.len());
+        for &at in columns {
+            let (start, end) = self.fields.place(at);
+            numbers.push(match decimal::float(self.fields.text, start, end) {
+                Some(number) => number,
+                None => self.unusual_number(at)?,
+            });
         }
+        Ok(())
     }
 
     #[cold]
@@ -132,9 +135,17 @@ impl Row<'_> {
         }
     }
 
-    /// An id that indexes a table: an integer from 0.
+    /// Adds ids that index a table: integers from 0.
+    pub(crate) fn ids(&self, columns: &[usize], ids: &mut Vec<u32>) -> Result<(), DataError> {
+        ids.reserve(columns.len());
+        for &at in columns {
+            ids.push(self.id(at)?);
+        }
+        Ok(())
+    }
+
     #[inline]
-    pub(crate) fn id(&self, at: usize) -> Result<u32, DataError> {
+    fn id(&self, at: usize) -> Result<u32, DataError> {
         let id = self.integer(at)?;
         match u32::try_from(id) {
             Ok(small) if small <= LARGEST_ID => Ok(small),

@@ -4,7 +4,7 @@ use super::blocks::{Block, Blocks};
 use super::cells::Cells;
 use super::row::{Header, Row};
 use crate::data::DataError;
-use crate::data::log::Piece;
+use crate::data::log::{Piece, RawLog};
 
 /// A block, what is found in it and what is made of it.
 #[derive(Default)]
@@ -12,11 +12,11 @@ pub(super) struct Work {
     block: Block,
     cells: Cells,
     /// What the rows came to.
-    pub(super) piece: Piece,
+    piece: Piece,
     /// How many rows.
     pub(super) rows: u64,
     /// The first complaint, and where its row starts in the unpacked content.
-    pub(super) wrong: Option<(DataError, u64)>,
+    wrong: Option<(DataError, u64)>,
 }
 
 impl Work {
@@ -32,9 +32,9 @@ impl Work {
         }
     }
 
-    /// Whether there is a block.
-    pub(super) fn is_some(&self) -> bool {
-        !self.block.is_empty()
+    /// Whether there is a block in a batch.
+    pub(super) fn any(batch: &[Self]) -> bool {
+        batch.iter().any(|work| !work.block.is_empty())
     }
 
     /// Makes a piece of the block.
@@ -54,6 +54,17 @@ impl Work {
                 *wrong = Some((error, block.offset + u64::from(record.start)));
                 return;
             }
+        }
+    }
+
+    /// Adds the piece to the log.
+    ///
+    /// # Errors
+    /// The complaint about the block, with its line, or the log's about the piece.
+    pub(super) fn append(&mut self, header: &Header, log: &mut RawLog) -> Result<(), DataError> {
+        match self.wrong.take() {
+            Some((error, byte)) => Err(header.locate(error, byte)),
+            None => log.append(&mut self.piece),
         }
     }
 
