@@ -9,7 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Bytes of a file that are hashed at once, by all cores.
-const BLOCK: usize = 1 << 20;
+const BLOCK: usize = 1 << 19;
 
 /// A BLAKE3 digest, written as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +26,11 @@ impl Digest {
     /// # Errors
     /// When the file cannot be read.
     pub fn of_file(path: &Path) -> io::Result<Self> {
+        // within the pool from the start, as every block would have to enter it otherwise
+        rayon::scope(|_| Self::of_blocks(path))
+    }
+
+    fn of_blocks(path: &Path) -> io::Result<Self> {
         let mut file = File::open(path)?;
         let mut hasher = blake3::Hasher::new();
         let [mut block, mut next] = [Vec::with_capacity(BLOCK), Vec::with_capacity(BLOCK)];

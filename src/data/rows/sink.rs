@@ -10,7 +10,7 @@ use bytemuck::Pod;
 use crate::data::{Advance, DataError};
 
 /// Rows whose columns are handed over between two looks at the interrupt flag.
-const CHUNK: usize = 8192;
+const CHUNK: usize = 1024;
 
 /// A file being written: the chosen rows of one tensor after the other.
 pub(super) struct Sink<'a> {
@@ -32,7 +32,7 @@ impl<'a> Sink<'a> {
         chosen: Option<&'a [u32]>,
         watch: &'a mut dyn FnMut(Advance) -> Result<(), DataError>,
     ) -> Result<Self, DataError> {
-        let out = BufWriter::with_capacity(1 << 20, File::create(path).map_err(DataError::write(path))?);
+        let out = BufWriter::new(File::create(path).map_err(DataError::write(path))?);
         Ok(Self { path, out, bytes: 0, bytes_per_row, rows, chosen, watch })
     }
 
