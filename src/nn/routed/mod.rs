@@ -10,6 +10,9 @@ use crate::tensor::{Kernels, Kind, ParamId, Tape, Var};
 #[cfg(test)]
 mod tests;
 
+/// The hidden state of a batch as it passes from block to block, B×N.
+type Stream<N> = Var<(usize, N)>;
+
 /// What a block of experts is made of.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MoeConfig {
@@ -55,14 +58,14 @@ impl<N: Dim> MoeBlock<N> {
 
     /// Streams of B×N, one or as many as there are routers, to as many as there are routers: with several, each has its
     /// own way through the same experts.
-    pub fn forward<D: Kernels>(&self, tape: &Tape<D>, streams: &[Var<(usize, N)>]) -> Vec<Var<(usize, N)>> {
+    pub fn forward<D: Kernels>(&self, tape: &Tape<D>, streams: &[Stream<N>]) -> Vec<Stream<N>> {
         let prepared: Vec<_> = streams.iter().map(|h| self.before_routing(tape, *h)).collect();
         let streams = prepared.iter().cycle().zip(&self.routers);
         streams.map(|((z, h), router)| add(tape, *h, routed(tape, *z, &router.forward(tape, *z), self.bank))).collect()
     }
 
     /// What does not depend on the router: the normalised stream, and the stream with the shared expert's output added.
-    fn before_routing<D: Kernels>(&self, tape: &Tape<D>, h: Var<(usize, N)>) -> (Var<(usize, N)>, Var<(usize, N)>) {
+    fn before_routing<D: Kernels>(&self, tape: &Tape<D>, h: Stream<N>) -> (Stream<N>, Stream<N>) {
         let z = self.norm.forward(tape, h);
         let served = self.shared.as_ref().map_or(h, |shared| add(tape, h, shared.forward(tape, z)));
         (z, served)

@@ -102,7 +102,7 @@ fn check(config: MoeConfig) {
             device.write(&mut b.params[id].value, &values);
         }
     }
-    let labels = |k: usize| (0..BATCH).map(|row| f32::from((row + k) % 3 == 0)).collect::<Vec<f32>>();
+    let labels = |k: usize| (0..BATCH).map(|row| f32::from((row + k).is_multiple_of(3))).collect::<Vec<f32>>();
 
     let workspace = Workspace::new(&device);
     let tape = Tape::new(&b.params, &workspace, Mode::Train { key: Key::of_step(0, 0) });

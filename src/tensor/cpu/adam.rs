@@ -69,6 +69,7 @@ impl<'a> Table<'a> {
     ///
     /// # Safety
     /// Rows in use at the same time must not overlap.
+    #[allow(clippy::mut_from_ref)]
     unsafe fn rows(&self, rows: Range<usize>) -> [&mut [f32]; 3] {
         let at = rows.start * self.width..rows.end * self.width;
         // SAFETY: by the caller's promise.
