@@ -6,12 +6,13 @@ use std::collections::HashMap;
 
 use mtorec::data::{Field, RawBatch, Schema};
 use mtorec::model::{
-    Aitm, Arch, Esmm, MetaHeac, Mmoe, Network, Omoe, Ple, SharedBottom, SingleTask, Sizes, Stem, load_tensors,
+    Aitm, Arch, Esmm, MetaHeac, Mmoe, Network, Omoe, Ple, SharedBottom, SingleTask, Sizes, Stem, count_parameters,
+    load_tensors, write_checkpoint,
 };
 use mtorec::nn::{Batch, TorchTensor};
 use mtorec::optim::{Adam, AdamState};
 use mtorec::tensor::{Cpu, Gradients, Key, Kind, Mode, Owner, ParamId, Tape, Workspace};
-use safetensors::SafeTensors;
+use safetensors::tensor::{SafeTensors, TensorView};
 
 struct Fixture {
     bytes: Vec<u8>,
@@ -102,6 +103,7 @@ fn sigmoid(z: &[f32]) -> Vec<f32> {
 
 fn parity(name: &str, arch: Arch) {
     let fixture = Fixture::read(name);
+    writes_what_pytorch_has(&fixture, &arch);
     let schema = fixture.schema();
     let device = Cpu::default();
     let mut network = Network::build(&arch, &fixture.sizes(), &schema, 1, &device).unwrap();
@@ -209,6 +211,33 @@ fn full_gradient(network: &Network<Cpu>, gradients: &Gradients<Cpu>, id: ParamId
     full
 }
 
+/// A file that `load_state_dict` takes strictly: PyTorch's names, all of them and no others, each with its shape and bytes.
+fn writes_what_pytorch_has(fixture: &Fixture, arch: &Arch) {
+    let mut network = Network::build(arch, &fixture.sizes(), &fixture.schema(), 1, &Cpu::default()).unwrap();
+    load_tensors(&mut network, &fixture.tensors(), "final/").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    write_checkpoint(&network, &path).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let ours = SafeTensors::deserialize(&bytes).unwrap();
+    let theirs = fixture.tensors();
+    let named = |tensors: &SafeTensors, prefix: &str| -> Vec<String> {
+        let mut names: Vec<String> =
+            tensors.names().into_iter().filter_map(|name| name.strip_prefix(prefix)).map(str::to_owned).collect();
+        names.sort();
+        names
+    };
+    let names = named(&theirs, "final/");
+    assert_eq!(named(&ours, ""), names, "{}", arch.name());
+    // MetaHeac's critics normalise once a task, so PyTorch counts more batches there than steps were made
+    let counts_steps = |name: &str| !(name.starts_with("model.critic.") && name.ends_with("num_batches_tracked"));
+    for name in names.iter().filter(|name| counts_steps(name)) {
+        let (ours, theirs) = (ours.tensor(name).unwrap(), theirs.tensor(&format!("final/{name}")).unwrap());
+        let parts = |view: &TensorView| (view.dtype(), view.shape().to_vec(), view.data().to_vec());
+        assert_eq!(parts(&ours), parts(&theirs), "{name}");
+    }
+}
+
 #[test]
 fn single_task() {
     parity("single_task", SingleTask { dropout: 0.0 }.into());
@@ -291,6 +320,7 @@ fn parameter_counts_are_the_published_ones() {
     for (arch, total, shared) in models {
         let network = Network::build(&arch, &sizes, &fixture.schema(), 1, &device).unwrap();
         assert_eq!(network.params.count(), total, "{}", arch.name());
+        assert_eq!(count_parameters(&arch, &sizes, &fixture.schema()), Ok(total), "counted without drawing");
         if let Some(shared) = shared {
             assert_eq!(owned(&network, Owner::Shared), shared, "shared parameters of {}", arch.name());
         }

@@ -63,6 +63,25 @@ impl Simulated {
     /// Fewer rows than this would leave no test rows.
     const FEWEST_ROWS: usize = 5 * log::LONGEST_SEARCH;
 
+    /// The columns as they are drawn.
+    fn schema(&self) -> Schema {
+        let Like::AliExpress = self.like;
+        let sizes = world::sizes(self.country);
+        let field = |(name, size)| Field { name, size, out_of_vocabulary: None };
+        let fields = categorical_names().into_iter().zip(sizes).map(field).collect();
+        Schema { fields, numerical: numerical_names(), tasks: TASKS.map(str::to_owned).to_vec() }
+    }
+
+    /// The columns as they are encoded when every id occurs in training: each field has a row for others.
+    pub fn encoded_schema(&self) -> Schema {
+        let mut schema = self.schema();
+        for field in &mut schema.fields {
+            field.out_of_vocabulary = Some(field.size as u32);
+            field.size += 1;
+        }
+        schema
+    }
+
     /// Draws the log; the same bits for the same parameters, whatever the number of threads.
     ///
     /// # Errors
@@ -74,15 +93,8 @@ impl Simulated {
                 format!("ask for {} to {} rows", Self::FEWEST_ROWS, u32::MAX),
             ));
         }
-        let Like::AliExpress = self.like;
         let world = World::of(self.country);
-        let fields = categorical_names()
-            .into_iter()
-            .zip(world.sizes())
-            .map(|(name, size)| Field { name, size, out_of_vocabulary: None })
-            .collect();
-        let schema = Schema { fields, numerical: numerical_names(), tasks: TASKS.map(str::to_owned).to_vec() };
-
+        let schema = self.schema();
         let searches = log::draw_searches(self.rows, self.seed);
         let mut train = log::draw_rows(&world, &searches, self.seed);
         let first_test_row =

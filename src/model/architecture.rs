@@ -1,5 +1,7 @@
 //! What an architecture and a built model offer.
 
+use std::ops::RangeInclusive;
+
 use super::Widths;
 use crate::data::Schema;
 use crate::nn::{Batch, Builder};
@@ -7,12 +9,18 @@ use crate::tensor::{Kernels, Tape, Var};
 
 /// Hyper-parameters of an architecture that can be built at any widths on any device.
 pub trait Architecture {
-    /// Why these hyper-parameters do not fit a schema, in words a pipeline's author understands.
+    /// How many tasks it takes.
+    const TASKS: RangeInclusive<usize> = 1..=usize::MAX;
+
+    /// MTOReclib's modules that list parts of the model a second time: the name there, the part's own name. A
+    /// `state_dict` holds the tensors under both.
+    const ALIASES: &'static [(&'static str, &'static str)] = &[];
+
+    /// Why these hyper-parameters do not fit each other, in words a pipeline's author understands.
     ///
     /// # Errors
     /// When they do not.
-    fn fits(&self, schema: &Schema) -> Result<(), String> {
-        let _ = schema;
+    fn fits(&self) -> Result<(), String> {
         Ok(())
     }
 

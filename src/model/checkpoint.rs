@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use dfdx::shapes::HasShape;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::{Arch, Network, Sizes};
 use crate::data::Schema;
-use crate::tensor::{Kernels, ParamId};
+use crate::nn::TorchTensor;
+use crate::tensor::{Kernels, Kind, ParamId};
 
 /// `model.json` of a model's artifact: what to build before the tensors can be loaded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,7 +46,9 @@ pub enum CheckpointError {
     Misfit(String),
 }
 
-/// Writes every parameter and running statistic of a network.
+/// Writes every parameter and running statistic of a network under the names of PyTorch's `state_dict`: for
+/// MTOReclib's models that list parts a second time, under those names too, so that `load_state_dict` takes the file
+/// strictly.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -60,79 +62,88 @@ pub fn write_checkpoint<D: Kernels>(network: &Network<D>, path: &Path) -> Result
     }
     for norm in &network.norms {
         let count = network.batches_tracked.to_le_bytes().to_vec();
-        tensors.push((format!("{norm}.num_batches_tracked"), Dtype::I64, vec![], count));
+        tensors.push((format!("{norm}.{BATCHES_TRACKED}"), Dtype::I64, vec![], count));
     }
     for (name, value) in &network.constants {
         tensors.push((name.clone(), Dtype::F32, vec![], value.to_le_bytes().to_vec()));
     }
     let format = |source| CheckpointError::Format { path: path.to_owned(), source };
-    let views = tensors
-        .iter()
-        .map(|(name, dtype, shape, bytes)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?)))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(format)?;
+    let mut views = Vec::with_capacity(2 * tensors.len());
+    for (name, dtype, shape, bytes) in &tensors {
+        let view = TensorView::new(*dtype, shape.clone(), bytes).map_err(format)?;
+        views.extend(second_names(network.aliases, name).map(|second| (second, view.clone())));
+        views.push((name.clone(), view));
+    }
     let bytes = safetensors::serialize(views, None).map_err(format)?;
     std::fs::write(path, bytes).map_err(|source| CheckpointError::Io { path: path.to_owned(), source })
 }
 
-/// Loads a checkpoint file into a network.
+/// Loads a checkpoint file into a network; see [`load_tensors`].
 ///
 /// # Errors
 /// When the file cannot be read, is no safetensors file, or does not fit; the network is unchanged then.
-pub fn read_checkpoint<D: Kernels>(network: &mut Network<D>, path: &Path) -> Result<(), CheckpointError> {
+pub fn read_checkpoint<D: Kernels>(network: &mut Network<D>, path: &Path) -> Result<usize, CheckpointError> {
     let bytes = std::fs::read(path).map_err(|source| CheckpointError::Io { path: path.to_owned(), source })?;
     let tensors =
         SafeTensors::deserialize(&bytes).map_err(|source| CheckpointError::Format { path: path.to_owned(), source })?;
     load_tensors(network, &tensors, "")
 }
 
+/// What PyTorch calls the number of batches that a normalisation's running statistics have seen.
+const BATCHES_TRACKED: &str = "num_batches_tracked";
+
 /// MTOReclib's modules list their parts a second time under these names.
 const ALIASES: [&str; 2] = ["shared_module.", "task_specific_module."];
 
-/// Loads the tensors whose names start with `prefix` (cut off) into a network.
+/// A name with its part's name in front replaced.
+fn renamed(name: &str, from: &str, to: &str) -> Option<String> {
+    let rest = name.strip_prefix(from)?;
+    rest.starts_with('.').then(|| format!("{to}{rest}"))
+}
+
+/// The other names of a tensor.
+fn second_names(aliases: &[(&str, &str)], name: &str) -> impl Iterator<Item = String> {
+    aliases.iter().filter_map(move |(second, own)| renamed(name, own, second))
+}
+
+/// Loads the tensors whose names start with `prefix` (cut off) into a network. A tensor may stand under its own name, a
+/// second one or both (the own one then counts). An embedding table may lack the rows for ids unseen in training, which
+/// PyTorch's models do not have; those rows stay as they are, and the result is their number.
 ///
 /// # Errors
-/// When a tensor is missing, unexpected or of another shape; the text names the first ones, and the network is unchanged.
+/// When a tensor is missing, unexpected or of another type or shape; the text names the first ones, and the network is
+/// unchanged.
 pub fn load_tensors<D: Kernels>(
     network: &mut Network<D>,
     tensors: &SafeTensors,
     prefix: &str,
-) -> Result<(), CheckpointError> {
-    let mut found: HashMap<&str, TensorView> = HashMap::new();
-    for (name, view) in tensors.iter() {
-        if let Some(name) = name.strip_prefix(prefix)
-            && !ALIASES.iter().any(|alias| name.starts_with(alias))
-        {
-            found.insert(name, view);
-        }
-    }
+) -> Result<usize, CheckpointError> {
+    let mut found = by_own_name(network.aliases, tensors, prefix);
     let mut problems = Vec::new();
-    let mut values: Vec<Vec<f32>> = network.params.iter().map(|(_, param)| vec![0.0; param.value.shape().0]).collect();
+    let device = network.params.device().clone();
+    let mut values: Vec<Vec<f32>> = network.params.iter().map(|(_, param)| device.download(&param.value)).collect();
+    let mut kept = 0;
     for tensor in &network.tensors {
-        match found.remove(tensor.name.as_str()) {
+        match found.remove(&tensor.name) {
             None => problems.push(format!("`{}` is missing", tensor.name)),
-            Some(view) if view.dtype() != Dtype::F32 || view.shape() != tensor.shape => problems.push(format!(
-                "`{}` is {:?} {:?}, expected F32 {:?}",
-                tensor.name,
-                view.dtype(),
-                view.shape(),
-                tensor.shape
-            )),
-            Some(view) => {
-                for ((param, at), bytes) in tensor.elements().zip(view.data().as_chunks::<4>().0) {
-                    values[param.0][at] = f32::from_le_bytes(*bytes);
-                }
-            }
+            Some(view) => match copy(network, tensor, &view, &mut values) {
+                Ok(rows) => kept += rows,
+                Err(problem) => problems.push(problem),
+            },
         }
     }
     // a normalisation that is read several times a step (MetaHeac's critics, once a task) counts more than steps
     let mut tracked = None;
     for norm in &network.norms {
-        if let Some(view) = found.remove(format!("{norm}.num_batches_tracked").as_str())
-            && let Ok(bytes) = view.data().try_into()
-        {
-            let count = i64::from_le_bytes(bytes);
-            tracked = Some(tracked.map_or(count, |least: i64| least.min(count)));
+        // PyTorch itself does without it: files from before it had the count lack it
+        let name = format!("{norm}.{BATCHES_TRACKED}");
+        let Some(view) = found.remove(&name) else { continue };
+        match (view.dtype(), view.data().try_into()) {
+            (Dtype::I64, Ok(bytes)) => {
+                let count = i64::from_le_bytes(bytes);
+                tracked = Some(tracked.map_or(count, |least: i64| least.min(count)));
+            }
+            _ => problems.push(misfit(&name, &view, "I64 []")),
         }
     }
     for (name, _) in &network.constants {
@@ -144,12 +155,63 @@ pub fn load_tensors<D: Kernels>(
     if !problems.is_empty() {
         return Err(CheckpointError::Misfit(first_few(&problems)));
     }
-    let device = network.params.device().clone();
     for (id, values) in values.iter().enumerate() {
         device.write(&mut network.params[ParamId(id)].value, values);
     }
     network.batches_tracked = tracked.unwrap_or(network.batches_tracked);
-    Ok(())
+    Ok(kept)
+}
+
+/// The tensors of a file by their own names, those that it has under a second one only included.
+fn by_own_name<'a>(
+    aliases: &[(&str, &str)],
+    tensors: &'a SafeTensors,
+    prefix: &str,
+) -> HashMap<String, TensorView<'a>> {
+    let mut found = HashMap::new();
+    let mut seconds = Vec::new();
+    for (name, view) in tensors.iter() {
+        let Some(name) = name.strip_prefix(prefix) else { continue };
+        if !ALIASES.iter().any(|alias| name.starts_with(alias)) {
+            found.insert(name.to_owned(), view);
+        } else if let Some(own) = aliases.iter().find_map(|(second, own)| renamed(name, second, own)) {
+            seconds.push((own, view));
+        }
+    }
+    for (own, view) in seconds {
+        found.entry(own).or_insert(view);
+    }
+    found
+}
+
+/// Copies a tensor to where its numbers lie in ours; gives the number of rows that it lacks.
+fn copy<D: Kernels>(
+    network: &Network<D>,
+    tensor: &TorchTensor,
+    view: &TensorView,
+    into: &mut [Vec<f32>],
+) -> Result<usize, String> {
+    let numbers = view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+    let mut fill = |((param, at), number): ((ParamId, usize), f32)| into[param.0][at] = number;
+    if view.dtype() == Dtype::F32 && view.shape() == tensor.shape {
+        tensor.elements().zip(numbers).for_each(&mut fill);
+        return Ok(0);
+    }
+    let table = tensor.parts.iter().all(|part| matches!(network.params[part.param].kind, Kind::Table { .. }));
+    let lacks = network.unknown.iter().filter(|unknown| **unknown).count();
+    if let (Dtype::F32, true, [rows, width], [known, columns]) = (view.dtype(), table, &tensor.shape[..], view.shape())
+        && (*rows, known + lacks) == (network.unknown.len(), *rows)
+        && columns == width
+    {
+        let of_known = tensor.elements().enumerate().filter(|(i, _)| !network.unknown[i / width]);
+        of_known.map(|(_, at)| at).zip(numbers).for_each(&mut fill);
+        return Ok(lacks);
+    }
+    Err(misfit(&tensor.name, view, &format!("F32 {:?}", tensor.shape)))
+}
+
+fn misfit(name: &str, view: &TensorView, expected: &str) -> String {
+    format!("`{name}` is {:?} {:?}, expected {expected}", view.dtype(), view.shape())
 }
 
 /// The first problems and how many more there are.
@@ -160,4 +222,143 @@ fn first_few(problems: &[String]) -> String {
         text.push_str(&format!("; and {} more", problems.len() - SHOWN));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Mmoe, SharedBottom};
+    use super::*;
+    use crate::data::Field;
+    use crate::tensor::Cpu;
+
+    const SIZES: Sizes = Sizes::Custom { embed: 4, bottom: (8, 6), tower: (5, 3) };
+
+    fn schema(unknown: bool) -> Schema {
+        let field = |size: usize| Field {
+            name: format!("f{size}"),
+            size: size + usize::from(unknown),
+            out_of_vocabulary: unknown.then_some(size as u32),
+        };
+        Schema { fields: vec![field(3), field(2)], numerical: vec!["x".into()], tasks: vec!["a".into(), "b".into()] }
+    }
+
+    fn network(arch: impl Into<Arch>, unknown: bool, seed: u64) -> Network<Cpu> {
+        Network::build(&arch.into(), &SIZES, &schema(unknown), seed, &Cpu::default()).unwrap()
+    }
+
+    fn numbers(network: &Network<Cpu>) -> Vec<Vec<f32>> {
+        network.params.iter().map(|(_, param)| param.value.as_vec()).collect()
+    }
+
+    /// A tensor of a file.
+    type Entry = (String, (Dtype, Vec<usize>, Vec<u8>));
+
+    fn written(network: &Network<Cpu>) -> Vec<Entry> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        write_checkpoint(network, &path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let entry = |(name, view): (&str, TensorView)| {
+            (name.to_owned(), (view.dtype(), view.shape().to_vec(), view.data().to_vec()))
+        };
+        tensors.iter().map(entry).collect()
+    }
+
+    fn load(network: &mut Network<Cpu>, entries: &[Entry]) -> Result<usize, CheckpointError> {
+        let views = entries
+            .iter()
+            .map(|(name, (dtype, shape, bytes))| (name, TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
+        let bytes = safetensors::serialize(views, None).unwrap();
+        load_tensors(network, &SafeTensors::deserialize(&bytes).unwrap(), "")
+    }
+
+    /// Loads what `change` makes of a checkpoint that fits; it must be refused and change nothing.
+    fn refused(change: impl Fn(&mut Vec<Entry>)) -> String {
+        let mut entries = written(&network(SharedBottom::default(), false, 1));
+        // second names would stand in for what is taken away
+        entries.retain(|(name, _)| !ALIASES.iter().any(|alias| name.starts_with(alias)));
+        change(&mut entries);
+        let mut network = network(SharedBottom::default(), false, 2);
+        let before = numbers(&network);
+        let CheckpointError::Misfit(text) = load(&mut network, &entries).unwrap_err() else { panic!("a misfit") };
+        assert_eq!(numbers(&network), before, "a checkpoint that does not fit changes nothing");
+        assert_eq!(network.batches_tracked, 0);
+        text
+    }
+
+    fn of<'a>(entries: &'a mut [Entry], name: &str) -> &'a mut Entry {
+        entries.iter_mut().find(|(other, _)| other == name).unwrap()
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let permuted = refused(|entries| of(entries, "bottom.mlp.0.weight").1.1.reverse());
+        assert_eq!(permuted, "`bottom.mlp.0.weight` is F32 [12, 8], expected F32 [8, 12]");
+        let missing = refused(|entries| entries.retain(|(name, _)| name != "tower.1.mlp.1.running_var"));
+        assert_eq!(missing, "`tower.1.mlp.1.running_var` is missing");
+        let extra = refused(|entries| of(entries, "tower.1.mlp.0.bias").0 = "tower.2.mlp.0.bias".to_owned());
+        assert_eq!(extra, "`tower.1.mlp.0.bias` is missing; `tower.2.mlp.0.bias` is not part of the model");
+        let double = refused(|entries| {
+            let (_, (dtype, _, bytes)) = of(entries, "numerical_layer.bias");
+            *dtype = Dtype::F64;
+            bytes.resize(2 * bytes.len(), 0);
+        });
+        assert_eq!(double, "`numerical_layer.bias` is F64 [4], expected F32 [4]");
+        let half = refused(|entries| {
+            let (_, (dtype, _, bytes)) = of(entries, "numerical_layer.bias");
+            *dtype = Dtype::BF16;
+            bytes.truncate(bytes.len() / 2);
+        });
+        assert_eq!(half, "`numerical_layer.bias` is BF16 [4], expected F32 [4]");
+        let count = refused(|entries| of(entries, "bottom.mlp.1.num_batches_tracked").1.0 = Dtype::F64);
+        assert_eq!(count, "`bottom.mlp.1.num_batches_tracked` is F64 [], expected I64 []");
+        let rows = refused(|entries| {
+            let (_, (_, shape, bytes)) = of(entries, "embedding.embedding.weight");
+            shape[0] = 4;
+            bytes.truncate(4 * 4 * 4);
+        });
+        assert_eq!(rows, "`embedding.embedding.weight` is F32 [4, 4], expected F32 [5, 4]");
+        let all = refused(Vec::clear);
+        assert!(all.starts_with("`embedding.embedding.weight` is missing; ") && all.ends_with("more"), "{all}");
+    }
+
+    #[test]
+    fn every_number_comes_back() {
+        let mut from = network(Mmoe::default(), true, 1);
+        from.batches_tracked = 7;
+        let mut to = network(Mmoe::default(), true, 2);
+        assert_eq!(load(&mut to, &written(&from)).unwrap(), 0);
+        assert_eq!((numbers(&to), to.batches_tracked), (numbers(&from), 7));
+    }
+
+    #[test]
+    fn a_second_name_stands_in_for_the_own_one() {
+        let from = network(SharedBottom::default(), false, 1);
+        let mut entries = written(&from);
+        // what `safetensors.torch.save_model` leaves: of several names the first in the alphabet
+        entries.retain(|(name, _)| !name.starts_with("tower.") && !name.starts_with("shared_module."));
+        let mut to = network(SharedBottom::default(), false, 2);
+        load(&mut to, &entries).unwrap();
+        assert_eq!(numbers(&to), numbers(&from));
+        // lists of parts that are none of ours are passed over
+        let mut own = written(&network(Mmoe::default(), false, 3));
+        own.push(("shared_module.7.weight".to_owned(), (Dtype::F32, vec![1], vec![0; 4])));
+        load(&mut network(Mmoe::default(), false, 4), &own).unwrap();
+    }
+
+    #[test]
+    fn rows_for_unseen_ids_may_be_lacking() {
+        let from = network(SharedBottom::default(), false, 1);
+        let mut to = network(SharedBottom::default(), true, 2);
+        let drawn = numbers(&to)[0].clone();
+        assert_eq!(load(&mut to, &written(&from)).unwrap(), 2);
+        let (known, filled) = (&numbers(&from)[0], &numbers(&to)[0]);
+        // three rows of the first field, its unknown one, two rows of the second, its unknown one
+        assert_eq!(filled[..12], known[..12]);
+        assert_eq!(filled[12..16], drawn[12..16]);
+        assert_eq!(filled[16..24], known[12..]);
+        assert_eq!(filled[24..], drawn[24..]);
+        assert_eq!(numbers(&to)[1..], numbers(&from)[1..]);
+    }
 }

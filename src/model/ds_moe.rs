@@ -131,7 +131,7 @@ impl DsMoe {
 }
 
 impl Architecture for DsMoe {
-    fn fits(&self, _schema: &Schema) -> Result<(), String> {
+    fn fits(&self) -> Result<(), String> {
         let counts = [
             ("experts", self.experts),
             ("top_k", self.top_k),

@@ -1,5 +1,7 @@
 //! Entire-space multi-task model.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Architecture, Model, Widths};
@@ -41,14 +43,8 @@ struct Head<W: Widths> {
 }
 
 impl Architecture for Esmm {
-    fn fits(&self, schema: &Schema) -> Result<(), String> {
-        match schema.tasks.len() {
-            2 => Ok(()),
-            tasks => Err(format!(
-                "`Esmm` is for two tasks, a click and a conversion that needs the click; the data has {tasks}"
-            )),
-        }
-    }
+    /// A click and a conversion that needs the click.
+    const TASKS: RangeInclusive<usize> = 2..=2;
 
     fn build<W: Widths, D: Kernels>(&self, widths: W, schema: &Schema, b: &mut Builder<D>) -> Box<dyn Model<D>> {
         let style = Style::mtoreclib(self.dropout);

@@ -52,7 +52,7 @@ struct Layers<W: Widths> {
 }
 
 impl Architecture for MetaHeac {
-    fn fits(&self, _schema: &Schema) -> Result<(), String> {
+    fn fits(&self) -> Result<(), String> {
         if self.experts == 0 || self.critics == 0 {
             return Err("`MetaHeac` needs at least one expert and one critic".to_owned());
         }

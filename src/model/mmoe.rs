@@ -39,6 +39,14 @@ struct Layers<W: Widths> {
 }
 
 impl Architecture for Mmoe {
+    const ALIASES: &'static [(&'static str, &'static str)] = &[
+        ("shared_module.0", "embedding"),
+        ("shared_module.1", "expert"),
+        ("shared_module.2", "numerical_layer"),
+        ("task_specific_module.0", "tower"),
+        ("task_specific_module.1", "gate"),
+    ];
+
     fn build<W: Widths, D: Kernels>(&self, widths: W, schema: &Schema, b: &mut Builder<D>) -> Box<dyn Model<D>> {
         let (tasks, style) = (schema.tasks.len(), Style::mtoreclib(self.dropout));
         let fields = Fields::new(b, schema, widths.embed(), 0.1);

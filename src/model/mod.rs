@@ -25,13 +25,15 @@ pub use ds_moe::{DsMoe, Router};
 pub use esmm::Esmm;
 pub use meta_heac::MetaHeac;
 pub use mmoe::Mmoe;
-pub use network::Network;
+pub use network::{Network, count_parameters};
 pub use omoe::Omoe;
 pub use ple::Ple;
 pub use shared_bottom::SharedBottom;
 pub use single_task::SingleTask;
 pub use sizes::{Sizes, Widths};
 pub use stem::Stem;
+
+use std::ops::RangeInclusive;
 
 use crate::data::Schema;
 use crate::nn::Builder;
@@ -46,6 +48,25 @@ macro_rules! architectures {
         }
 
         impl Arch {
+            /// Each of them with its defaults, in the order of the registry.
+            pub fn defaults() -> Vec<Arch> {
+                vec![$(Arch::$Name(<$Payload>::default())),+]
+            }
+
+            /// How many tasks it takes.
+            pub fn tasks(&self) -> RangeInclusive<usize> {
+                match self {
+                    $(Arch::$Name(_) => <$Payload as Architecture>::TASKS,)+
+                }
+            }
+
+            /// See [`Architecture::ALIASES`].
+            fn aliases(&self) -> &'static [(&'static str, &'static str)] {
+                match self {
+                    $(Arch::$Name(_) => <$Payload as Architecture>::ALIASES,)+
+                }
+            }
+
             /// Makes the layers of whatever architecture it is.
             fn build<W: Widths, D: Kernels>(
                 &self,
@@ -53,15 +74,28 @@ macro_rules! architectures {
                 schema: &Schema,
                 builder: &mut Builder<D>,
             ) -> Result<Box<dyn Model<D>>, String> {
+                let (takes, tasks) = (self.tasks(), schema.tasks.len());
+                if !takes.contains(&tasks) {
+                    return Err(format!("it takes {} tasks, the data have {tasks}", in_words(&takes)));
+                }
                 match self {
                     $(Arch::$Name(arch) => {
-                        arch.fits(schema)?;
+                        arch.fits()?;
                         Ok(arch.build(widths, schema, builder))
                     })+
                 }
             }
         }
     };
+}
+
+/// `2`, `1 to 4`, `1 or more`.
+pub(crate) fn in_words(range: &RangeInclusive<usize>) -> String {
+    match (*range.start(), *range.end()) {
+        (least, usize::MAX) => format!("{least} or more"),
+        (least, most) if least == most => least.to_string(),
+        (least, most) => format!("{least} to {most}"),
+    }
 }
 
 architectures! {
@@ -75,4 +109,14 @@ architectures! {
     Stem(Stem),
     MetaHeac(MetaHeac),
     DsMoe(DsMoe),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_read_well() {
+        assert_eq!([1..=usize::MAX, 2..=2, 1..=4].map(|range| in_words(&range)), ["1 or more", "2", "1 to 4"]);
+    }
 }

@@ -5,7 +5,32 @@ use super::{Arch, Model, Sizes};
 use crate::data::{RawBatch, Schema};
 use crate::nn::{Batch, BatchSlot, Builder, TorchTensor};
 use crate::tensor::op::bce;
-use crate::tensor::{FieldLayout, Kernels, Key, Kind, Mode, Owner, ParamId, Params, Tape, Var, Workspace};
+use crate::tensor::{Cpu, FieldLayout, Kernels, Key, Kind, Mode, Owner, ParamId, Params, Tape, Var, Workspace};
+
+/// Makes an architecture's layers at the widths of these sizes.
+fn layers<D: Kernels>(
+    arch: &Arch,
+    sizes: &Sizes,
+    schema: &Schema,
+    b: &mut Builder<D>,
+) -> Result<Box<dyn Model<D>>, String> {
+    match *sizes {
+        Sizes::Paper => arch.build(Paper, schema, b),
+        Sizes::Small => arch.build(Small, schema, b),
+        Sizes::Tiny => arch.build(Tiny, schema, b),
+        Sizes::Custom { embed, bottom, tower } => arch.build(Custom { embed, bottom, tower }, schema, b),
+    }
+}
+
+/// How many trained numbers a model has, found without drawing any.
+///
+/// # Errors
+/// When the hyper-parameters do not fit the schema.
+pub fn count_parameters(arch: &Arch, sizes: &Sizes, schema: &Schema) -> Result<usize, String> {
+    let mut b = Builder::counting(&Cpu::default());
+    layers(arch, sizes, schema, &mut b)?;
+    Ok(b.trained())
+}
 
 /// A model with its parameters.
 pub struct Network<D: Kernels> {
@@ -20,6 +45,10 @@ pub struct Network<D: Kernels> {
     pub constants: Vec<(String, f32)>,
     /// Training steps the running statistics have seen (PyTorch's `num_batches_tracked`).
     pub batches_tracked: i64,
+    /// The second names of some parts: see [`Architecture::ALIASES`](super::Architecture::ALIASES).
+    pub(super) aliases: &'static [(&'static str, &'static str)],
+    /// For each row of the embedding table, whether it stands for ids unseen in training.
+    pub(super) unknown: Vec<bool>,
     tasks: usize,
 }
 
@@ -30,20 +59,21 @@ impl<D: Kernels> Network<D> {
     /// When the hyper-parameters do not fit the schema, or run-time widths do not fit each other; the text names the layer.
     pub fn build(arch: &Arch, sizes: &Sizes, schema: &Schema, seed: u64, device: &D) -> Result<Self, String> {
         let mut b = Builder::new(device, seed);
-        let model = match *sizes {
-            Sizes::Paper => arch.build(Paper, schema, &mut b),
-            Sizes::Small => arch.build(Small, schema, &mut b),
-            Sizes::Tiny => arch.build(Tiny, schema, &mut b),
-            Sizes::Custom { embed, bottom, tower } => arch.build(Custom { embed, bottom, tower }, schema, &mut b),
-        }?;
-        Self::finish(model, b, schema)
+        let model = layers(arch, sizes, schema, &mut b)?;
+        Ok(Self { aliases: arch.aliases(), ..Self::finish(model, b, schema)? })
     }
 
     /// Decides who owns each parameter by a trial pass: shared is what at least two tasks' losses reach.
     fn finish(model: Box<dyn Model<D>>, b: Builder<D>, schema: &Schema) -> Result<Self, String> {
         let Builder { params, tensors, norms, constants, .. } = b;
         let tasks = schema.tasks.len();
-        let mut network = Self { model, params, tensors, norms, constants, batches_tracked: 0, tasks };
+        let unknown = schema.fields.iter().flat_map(|field| {
+            let unknown = field.out_of_vocabulary.map(|row| row as usize);
+            (0..field.size).map(move |row| Some(row) == unknown)
+        });
+        let unknown = unknown.collect();
+        let mut network =
+            Self { model, params, tensors, norms, constants, batches_tracked: 0, aliases: &[], unknown, tasks };
         let rows = 2;
         let raw = RawBatch {
             rows,

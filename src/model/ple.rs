@@ -139,7 +139,17 @@ impl Ple {
 }
 
 impl Architecture for Ple {
-    fn fits(&self, _schema: &Schema) -> Result<(), String> {
+    const ALIASES: &'static [(&'static str, &'static str)] = &[
+        ("shared_module.0", "embedding"),
+        ("shared_module.1", "numerical_layer"),
+        ("shared_module.2", "share_experts"),
+        ("shared_module.3", "share_gates"),
+        ("shared_module.4", "task_experts"),
+        ("task_specific_module.0", "tower"),
+        ("task_specific_module.1", "task_gates"),
+    ];
+
+    fn fits(&self) -> Result<(), String> {
         if !(1..=2).contains(&self.levels) {
             return Err(format!("`Ple` has {} levels; one or two have a width in `sizes` (the bottom's)", self.levels));
         }

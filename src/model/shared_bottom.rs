@@ -35,6 +35,13 @@ struct Layers<W: Widths> {
 }
 
 impl Architecture for SharedBottom {
+    const ALIASES: &'static [(&'static str, &'static str)] = &[
+        ("shared_module.0", "embedding"),
+        ("shared_module.1", "bottom"),
+        ("shared_module.2", "numerical_layer"),
+        ("task_specific_module.0", "tower"),
+    ];
+
     fn build<W: Widths, D: Kernels>(&self, widths: W, schema: &Schema, b: &mut Builder<D>) -> Box<dyn Model<D>> {
         let style = Style::mtoreclib(self.dropout);
         let fields = Fields::new(b, schema, widths.embed(), 1.0);

@@ -72,21 +72,44 @@ pub struct Builder<D: Kernels> {
     pub norms: Vec<String>,
     /// Constants that PyTorch keeps among the parameters: written, and ignored on loading.
     pub constants: Vec<(String, f32)>,
-    seed: u64,
+    /// What to draw from; nothing is drawn or kept when only the numbers are counted.
+    seed: Option<u64>,
+    trained: usize,
 }
 
 impl<D: Kernels> Builder<D> {
     /// An empty model whose parameters are drawn from this seed.
     pub fn new(device: &D, seed: u64) -> Self {
-        Self { params: Params::new(device), tensors: Vec::new(), norms: Vec::new(), constants: Vec::new(), seed }
+        Self {
+            params: Params::new(device),
+            tensors: Vec::new(),
+            norms: Vec::new(),
+            constants: Vec::new(),
+            seed: Some(seed),
+            trained: 0,
+        }
+    }
+
+    /// A model that is only counted: its parameters are empty, so it can never run.
+    pub fn counting(device: &D) -> Self {
+        Self { seed: None, ..Self::new(device, 0) }
+    }
+
+    /// How many trained numbers have been added.
+    pub fn trained(&self) -> usize {
+        self.trained
     }
 
     /// Adds a parameter. What it draws depends on the seed and its name alone, so another layer more or less changes
     /// nothing in the ones beside it.
     pub fn add(&mut self, name: impl Into<String>, kind: Kind, len: usize, init: Init) -> ParamId {
         let name = name.into();
+        if kind != Kind::Statistic {
+            self.trained += len;
+        }
+        let Some(seed) = self.seed else { return self.params.add(name, kind, &[]) };
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&self.seed.to_le_bytes());
+        hasher.update(&seed.to_le_bytes());
         hasher.update(name.as_bytes());
         let mut rng = ChaCha8Rng::from_seed(*hasher.finalize().as_bytes());
         let mut uniform = || rng.random::<f64>();

@@ -77,6 +77,28 @@ fn list_knows_every_room() {
 }
 
 #[test]
+fn list_counts_tasks_and_parameters_of_models() {
+    let project = Project::new();
+    let text = project.call(&["list", "models"]).expect(0).out;
+    let headings: Vec<&str> =
+        text.lines().next().unwrap().split("  ").map(str::trim).filter(|h| !h.is_empty()).collect();
+    assert_eq!(headings, ["name", "what it is", "tasks", "parameters", "with its defaults"]);
+    let json = project.call(&["list", "models", "--json"]).expect(0).json();
+    for model in json.as_array().unwrap() {
+        let parameters = model["parameters"].as_u64().expect("every architecture fits the AliExpress log");
+        assert!(parameters > 1_000_000, "{model}");
+        let name = model["name"].as_str().unwrap();
+        let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
+        assert!(line.contains(&parameters.to_string()), "{line}");
+        assert!(line.contains(model["tasks"].as_str().unwrap()), "{line}");
+        assert!(line.contains(model["source"].as_str().unwrap()), "{line}");
+    }
+    let tasks =
+        |name: &str| json.as_array().unwrap().iter().find(|model| model["name"] == name).unwrap()["tasks"].clone();
+    assert_eq!(tasks("Mmoe"), "1 or more");
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let project = Project::new();
     let mut child = project.command(&["list", "stages"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -45,6 +45,13 @@ const LARGE: usize = 20;
 /// Rows on which rates and spreads are set.
 const CALIBRATION_ROWS: u32 = 8192;
 
+/// Number of ids of each field in a country.
+pub(super) fn sizes(country: Country) -> Vec<usize> {
+    let breadth = Preset::of(country).breadth;
+    let ids = |ids: usize| if ids >= LARGE { (ids as f64 * breadth).round() as usize } else { ids };
+    FIELDS.iter().map(|shape| ids(shape.ids)).collect()
+}
+
 /// The world of one country; the same for every seed of a log.
 pub(super) struct World {
     fields: Vec<Ids>,
@@ -88,24 +95,14 @@ impl World {
     pub(super) fn of(country: Country) -> Self {
         let preset = Preset::of(country);
         let mut draw = Draw::new(country as u64, "simulated world", 0);
-        let fields: Vec<Ids> = FIELDS
-            .iter()
-            .map(|shape| {
-                let breadth = if shape.ids >= LARGE { preset.breadth } else { 1.0 };
-                Ids::new((shape.ids as f64 * breadth).round() as usize, shape.zipf, &mut draw)
-            })
-            .collect();
-        let sizes: Vec<usize> = fields.iter().map(|ids| ids.by_rank.len()).collect();
+        let sizes = sizes(country);
+        let fields: Vec<Ids> =
+            FIELDS.iter().zip(&sizes).map(|(shape, &ids)| Ids::new(ids, shape.zipf, &mut draw)).collect();
         let (click, conversion) = effects(&sizes, preset.conflict, &mut draw);
         let logit = |effects| Logit { effects, intercept: 0.0, gain: 1.0 };
         let mut world = Self { fields, scales: scales(), click: logit(click), conversion: logit(conversion) };
         world.calibrate(&preset, country);
         world
-    }
-
-    /// Number of ids of each field.
-    pub(super) fn sizes(&self) -> Vec<usize> {
-        self.fields.iter().map(|ids| ids.by_rank.len()).collect()
     }
 
     /// Draws the ids of one side's fields, given its traits.
