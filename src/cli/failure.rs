@@ -7,7 +7,7 @@ use std::iter::successors;
 use super::Exit;
 use super::output::{say, stderr_colour};
 use crate::plan::UnknownStage;
-use crate::spec::{Look, Problems};
+use crate::spec::{Look, Places, Problems};
 use crate::stage::StageError;
 use crate::store::StoreError;
 
@@ -83,21 +83,23 @@ impl From<UnknownStage> for Failure {
     }
 }
 
-/// Shows the error of a stage.
-pub(super) fn print_stage_error(stage: &str, error: &StageError) {
-    let hint = match error {
-        StageError::Failed { hint, .. } => hint.as_deref(),
-        _ => None,
-    };
-    print_error(&format!("stage `{stage}`: "), error, hint);
+/// Shows the error of a stage, and the field of the pipeline that is to blame, if one is.
+pub(super) fn print_stage_error(stage: &str, error: &StageError, places: &Places) {
+    let at = error.field().map(|field| places.of(&["stages", stage, field]));
+    show(&format!("stage `{stage}`: "), error, at, error.remedy());
 }
 
 /// Shows an error with its causes; without a hint of its own, with the one that its causes suggest.
 pub(super) fn print_error(place: &str, error: &(dyn Error + 'static), hint: Option<&str>) {
+    show(place, error, None, hint);
+}
+
+fn show(place: &str, error: &(dyn Error + 'static), at: Option<String>, hint: Option<&str>) {
     let colour = stderr_colour();
     let label = |text: &str, code: &str| if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
     let mut lines = vec![format!("{}: {place}{error}", label("error", "1;31"))];
     lines.extend(causes(error).skip(1).map(|cause| format!("  {}: {cause}", label("caused by", "31"))));
+    lines.extend(at.map(|at| format!("  {}: {at}", label("at", "36"))));
     let known = hint.map(str::to_owned).or_else(|| causes(error).find_map(system_hint));
     lines.extend(known.map(|hint| format!("  {}: {hint}", label("hint", "36"))));
     say(&lines.join("\n"));

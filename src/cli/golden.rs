@@ -149,7 +149,7 @@ fn measure(
     let everything = SelectionArgs { force: Vec::new(), until: None, device: "cpu".to_owned() };
     let report = run::bring_up_to_date(&held.project, &everything, jobs, cancelled, verbose)?;
     if report.ending() != Ending::Done {
-        return Ok(Err(run::conclude(&report)));
+        return Ok(Err(run::conclude(&report, &held.project)));
     }
     let evaluations = of_report(&report)?;
     if evaluations.is_empty() {

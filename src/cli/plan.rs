@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::failure::Failure;
+use super::failure::{Failure, print_stage_error};
 use super::project::{PipelineArgs, Project, SelectionArgs};
 use super::{Exit, output, tables};
 use crate::plan::{Plan, Verdict};
@@ -25,6 +25,11 @@ pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
         output::print_json(&to_json(&plan))?
     } else {
         output::print(&text(&plan))?
+    }
+    for stage in &plan.stages {
+        if let Verdict::Impossible(error) = &stage.verdict {
+            print_stage_error(&stage.name, error, &project.places);
+        }
     }
     Ok(Exit::Done)
 }
@@ -61,7 +66,12 @@ fn to_json(plan: &Plan) -> Value {
                 json["after"] = json!(stages);
                 json["reasons"] = json!(own);
             }
-            Verdict::Impossible(error) => json["error"] = json!(error.to_string()),
+            Verdict::Impossible(error) => {
+                json["error"] = json!(error.to_string());
+                if let Some(hint) = error.remedy() {
+                    json["hint"] = json!(hint);
+                }
+            }
             Verdict::Blocked { by } => json["by"] = json!(by),
             Verdict::LeftOut => {}
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Exit;
 use super::failure::Failure;
 use crate::plan::{Graph, Plan, Record, Site, plan};
-use crate::spec::{self, Pipeline};
+use crate::spec::{self, Loaded, Pipeline, Places};
 use crate::stage::Device;
 use crate::store::{FileDigests, Store};
 
@@ -64,6 +64,7 @@ pub(super) struct Project {
     pub(super) file: PathBuf,
     pub(super) root: PathBuf,
     pub(super) pipeline: Pipeline,
+    pub(super) places: Places,
     pub(super) graph: Graph,
     pub(super) store: Store,
     pub(super) digests: FileDigests,
@@ -72,7 +73,7 @@ pub(super) struct Project {
 
 impl Project {
     pub(super) fn load(file: &Path, edits: &Edits) -> Result<Self, Failure> {
-        let pipeline = spec::load(file, &edits.sets)?.pipeline;
+        let Loaded { pipeline, places, .. } = spec::load(file, &edits.sets)?;
         let graph = Graph::of_pipeline(&pipeline).map_err(Failure::call)?;
         let root = match &edits.root.folder {
             Some(root) => existing_folder(root)?,
@@ -81,7 +82,7 @@ impl Project {
         let store = Store::open(&root)?;
         let digests = FileDigests::of_store(&store);
         let record = Record::load(&store, &pipeline.name)?;
-        Ok(Self { file: file.to_path_buf(), root, pipeline, graph, store, digests, record })
+        Ok(Self { file: file.to_path_buf(), root, pipeline, places, graph, store, digests, record })
     }
 
     pub(super) fn select(&self, args: &SelectionArgs) -> Result<Selection, Failure> {

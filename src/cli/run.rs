@@ -44,7 +44,7 @@ pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
     } else {
         output::print(&text(&report, &evaluations))?;
     }
-    Ok(conclude(&report))
+    Ok(conclude(&report, &project))
 }
 
 /// Runs what is out of date; shared with `golden`.
@@ -86,10 +86,10 @@ fn text(report: &Report, evaluations: &[StageEvaluation]) -> String {
 }
 
 /// Shows the errors of a run after its table, and says how it ended.
-pub(super) fn conclude(report: &Report) -> Exit {
+pub(super) fn conclude(report: &Report, project: &Project) -> Exit {
     for stage in &report.stages {
         if let StageResult::Failed(error) = &stage.result {
-            print_stage_error(&stage.name, error);
+            print_stage_error(&stage.name, error, &project.places);
         }
     }
     if let Some(error) = &report.unrecorded {

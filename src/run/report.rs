@@ -147,8 +147,11 @@ impl StageReport {
                 let first: &dyn Error = error;
                 let chain = successors(Some(first), |&error| error.source());
                 json["error"] = chain.map(|error| error.to_string()).collect();
-                if let StageError::Failed { hint: Some(hint), .. } = error {
+                if let Some(hint) = error.remedy() {
                     json["hint"] = json!(hint);
+                }
+                if let Some(field) = error.field() {
+                    json["field"] = json!(field);
                 }
             }
             StageResult::Blocked { by } => json["by"] = json!(by),

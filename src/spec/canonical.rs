@@ -98,6 +98,7 @@ mod tests {
         assert_snapshot!(of("m"), @"
         arch.Mmoe.dropout = 0.2
         arch.Mmoe.experts = 8
+        init = Random
         seed = 1
         sizes.Custom.bottom = (16,8)
         sizes.Custom.embed = 8
@@ -117,7 +118,7 @@ mod tests {
         let rewritten = r#"Pipeline( /* reordered */ stages: {
             "e": Evaluate(data: "p", metrics: [Auc, LogLoss], model: "t", on: Test,),
             "t": Train(data: "p", batch: 0x800, patience: 3, model: "m", optimizer: Adam(lr: 1e-3, eps: 0.00000001), seed: 1, epochs: 5_0),
-            "m": BuildModel(data: "p", seed: 1, arch: Mmoe((dropout: 2e-1, experts: 8)), sizes: Paper), // defaults spelt out
+            "m": BuildModel(data: "p", seed: 1, arch: Mmoe((dropout: 2e-1, experts: 8)), init: Random, sizes: Paper), // defaults spelt out
             "p": Preprocess(from: "d", seed: 0, test: AsGiven, valid: FromTest(0.50), fill: None),
             "d": Download(path: None, when_missing: Fail, dataset: AliExpress(country: ES)),
         }, name: "other", golden: None)"#;
@@ -153,6 +154,8 @@ mod tests {
             ("m", "sizes=Custom(embed: 128, bottom: (512, 256), tower: (128, 64))"),
             ("m", "sizes=Custom(embed: 128, bottom: (256, 512), tower: (128, 64))"),
             ("m", "seed=2"),
+            ("m", "init=Checkpoint(\"a\")"),
+            ("m", "init=Checkpoint(\"Random\")"),
             ("t", "balancer=Famo()"),
             ("t", "balancer=Famo(gamma: 0.5)"),
             ("t", "balancer=Uw()"),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::diagnostic::Problem;
 use super::limits;
 use super::parse::MAX_PROBLEMS;
-use super::pipeline::{Download, Evaluate, Pipeline, Preprocess, Stage, Test};
+use super::pipeline::{Download, Evaluate, Init, Pipeline, Preprocess, Stage, Test};
 use super::suggest::{did_you_mean, listed};
 use super::syntax::{Kind, Node, Span, shortened};
 use crate::data::{Csv, Dataset};
@@ -24,7 +24,12 @@ pub fn check(pipeline: &Pipeline, tree: &Node, written: &Node, faulty: &[Span]) 
         match stage {
             Stage::Download(stage) => check.download(name, stage),
             Stage::Preprocess(stage) => check.preprocess(name, stage),
-            Stage::BuildModel(_) | Stage::Train(_) => {}
+            Stage::BuildModel(stage) => {
+                if let Init::Checkpoint(file) = &stage.init {
+                    check.path(file, &["stages", name, "init"]);
+                }
+            }
+            Stage::Train(_) => {}
             Stage::Evaluate(stage) => check.evaluate(name, stage),
         }
     }

@@ -41,6 +41,12 @@ impl Source {
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
     }
+
+    /// `file:line:column` of a byte.
+    pub fn place(&self, byte: usize) -> String {
+        let (line, column) = self.position(byte);
+        format!("{}:{line}:{column}", self.name())
+    }
 }
 
 /// One thing that is wrong.
@@ -126,10 +132,7 @@ impl Problems {
 
     /// `file:line:column` of a stretch's beginning.
     fn place(&self, span: Span) -> String {
-        self.source(span).map_or_else(String::new, |source| {
-            let (line, column) = source.position(span.start);
-            format!("{}:{line}:{column}", source.name())
-        })
+        self.source(span).map_or_else(String::new, |source| source.place(span.start))
     }
 
     /// Every problem with its line `file:line:column: message`, the text around it and the hint.

@@ -11,6 +11,7 @@ mod fault;
 mod limits;
 mod parse;
 mod pipeline;
+mod places;
 mod set;
 mod suggest;
 mod syntax;
@@ -24,8 +25,9 @@ use std::path::{Path, PathBuf};
 
 pub use diagnostic::{Look, Origin, Problem, Problems, Source};
 pub use pipeline::{
-    BuildModel, Download, Evaluate, Golden, On, Pipeline, Preprocess, Stage, Test, Train, Valid, WhenMissing,
+    BuildModel, Download, Evaluate, Golden, Init, On, Pipeline, Preprocess, Stage, Test, Train, Valid, WhenMissing,
 };
+pub use places::Places;
 pub use suggest::{did_you_mean, nearest};
 pub use syntax::Span;
 
@@ -43,6 +45,8 @@ pub struct Loaded {
     pub text: String,
     /// The file; what was given to [`load`], or the name given to [`parse`].
     pub path: PathBuf,
+    /// Where its parts stand.
+    pub places: Places,
 }
 
 /// Reads a pipeline file and applies `--set` arguments.
@@ -86,12 +90,16 @@ pub fn parse(text: &str, name: &str, sets: &[String]) -> Result<Loaded, Problems
     let mut sources = vec![Source { origin: Origin::File(name.to_owned()), text: text.to_owned() }];
     sources.extend(sets.iter().map(|set| Source { origin: Origin::Set, text: set.clone() }));
     match read(text, sets) {
-        Ok(pipeline) => Ok(Loaded { pipeline, text: text.to_owned(), path: PathBuf::from(name) }),
+        Ok((pipeline, tree)) => {
+            let places = Places::new(sources, tree);
+            Ok(Loaded { pipeline, text: text.to_owned(), path: PathBuf::from(name), places })
+        }
         Err(problems) => Err(Problems::new(sources, problems)),
     }
 }
 
-fn read(text: &str, sets: &[String]) -> Result<Pipeline, Vec<Problem>> {
+/// The pipeline and its canonical tree.
+fn read(text: &str, sets: &[String]) -> Result<(Pipeline, Node), Vec<Problem>> {
     let (tree, mut problems) = parse::parse_file(text, 0);
     let mut settings = Vec::new();
     for (index, set) in sets.iter().enumerate() {
@@ -119,7 +127,7 @@ fn read(text: &str, sets: &[String]) -> Result<Pipeline, Vec<Problem>> {
     }
     let written = if settings.is_empty() { &tree } else { &canonical_tree };
     problems.extend(check::check(&pipeline, &canonical_tree, written, &[]));
-    if problems.is_empty() { Ok(pipeline) } else { Err(problems) }
+    if problems.is_empty() { Ok((pipeline, canonical_tree)) } else { Err(problems) }
 }
 
 /// The pipeline and its canonical tree after one `--set`.

@@ -29,7 +29,7 @@ pub enum Stage {
     Download(Download),
     /// Encodes it: ids to dense rows of the embedding table, train/valid/test splits.
     Preprocess(Preprocess),
-    /// Draws the initial parameters of an architecture.
+    /// Makes a model: an architecture with its initial parameters.
     BuildModel(BuildModel),
     /// Trains a model with a balancer.
     Train(Train),
@@ -141,7 +141,7 @@ pub enum Test {
     Random(f64),
 }
 
-/// Draws the initial parameters of an architecture.
+/// Makes a model: an architecture with its initial parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BuildModel {
@@ -152,9 +152,23 @@ pub struct BuildModel {
     /// Widths of the network.
     #[serde(default)]
     pub sizes: Sizes,
-    /// Seed of the initial parameters.
+    /// Seed of the initial parameters that are drawn.
     #[serde(default = "one")]
     pub seed: u64,
+    /// Where the initial parameters come from.
+    #[serde(default)]
+    pub init: Init,
+}
+
+/// Where a model's initial parameters come from.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub enum Init {
+    /// Drawn at random from the seed.
+    #[default]
+    Random,
+    /// Read from a safetensors file with the names and layouts of PyTorch's `state_dict`, one that a stage of mtorec
+    /// wrote or one that came from PyTorch; a relative path starts at the project's folder.
+    Checkpoint(String),
 }
 
 /// Trains a model with a balancer.

@@ -1,10 +1,12 @@
-//! `BuildModel`: draws the initial parameters of an architecture for a data set's schema.
+//! `BuildModel`: an architecture for a data set's schema, with initial parameters drawn or from a checkpoint.
 
-use super::{Context, Device, Execute, Inputs, Outcome, StageError};
+use std::path::Path;
+
+use super::{Context, Device, Execute, External, Inputs, Outcome, StageError, init};
 use crate::data::{EncodedDataset, Schema};
 use crate::model::{ModelCard, Network, read_checkpoint, write_checkpoint};
-use crate::spec::BuildModel;
-use crate::store::{Artifact, Draft};
+use crate::spec::{BuildModel, Init};
+use crate::store::{Artifact, Draft, FileDigests};
 use crate::tensor::{Cpu, Kernels, Kind, Owner};
 
 /// Where a model's description lies in an artifact.
@@ -13,26 +15,43 @@ const CARD: &str = "model.json";
 const TENSORS: &str = "model.safetensors";
 
 impl Execute for BuildModel {
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
+
+    fn externals(&self, root: &Path, digests: &FileDigests) -> Result<Vec<External>, StageError> {
+        match &self.init {
+            Init::Random => Ok(Vec::new()),
+            Init::Checkpoint(file) => Ok(vec![init::external(file, root, digests)?]),
+        }
+    }
 
     fn run(&self, cx: &Context, inputs: &Inputs, out: &Draft) -> Result<Outcome, StageError> {
         match cx.device {
-            Device::Cpu => build(self, &Cpu::default(), inputs, out),
+            Device::Cpu => build(self, &Cpu::default(), cx, inputs, out),
         }
     }
 }
 
-fn build<D: Kernels>(stage: &BuildModel, device: &D, inputs: &Inputs, out: &Draft) -> Result<Outcome, StageError> {
+fn build<D: Kernels>(
+    stage: &BuildModel,
+    device: &D,
+    cx: &Context,
+    inputs: &Inputs,
+    out: &Draft,
+) -> Result<Outcome, StageError> {
     let schema = Schema::read(&inputs.get("data").file(EncodedDataset::SCHEMA)?)?;
     let card = ModelCard { arch: stage.arch.clone(), sizes: stage.sizes, schema };
-    let network = build_network(&card, stage.seed, device)?;
+    let mut network = build_network(&card, stage.seed, device)?;
+    let origin = match &stage.init {
+        Init::Random => String::new(),
+        Init::Checkpoint(file) => format!(", {}", init::load(&mut network, file, cx.root)?),
+    };
     write_model(&card, &network, out)?;
     let count = |owner: fn(Owner) -> bool| -> usize {
         let trained = network.params.iter().filter(|(_, param)| param.kind != Kind::Statistic && owner(param.owner));
         trained.map(|(_, param)| dfdx::shapes::HasShape::shape(&param.value).0).sum()
     };
     let summary = format!(
-        "{}: {} parameters, {} of them shared by the tasks",
+        "{}: {} parameters, {} of them shared by the tasks{origin}",
         card.arch.name(),
         count(|_| true),
         count(|owner| owner == Owner::Shared)

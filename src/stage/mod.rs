@@ -5,6 +5,7 @@ mod download;
 pub mod evaluate;
 #[cfg(test)]
 pub(crate) mod fake;
+mod init;
 pub mod loading;
 mod preprocess;
 pub mod train;
@@ -110,6 +111,16 @@ pub enum StageError {
         /// What to do about it.
         hint: Option<String>,
     },
+    /// A field of the pipeline leads to something that cannot be used.
+    #[error("{message}")]
+    Field {
+        /// The stage's field.
+        field: &'static str,
+        /// What is wrong with what it leads to: lower case, no full stop.
+        message: String,
+        /// What to do about it.
+        hint: String,
+    },
     /// A file could not be read or written.
     #[error("{action} `{}`", path.display())]
     Io {
@@ -139,6 +150,23 @@ impl StageError {
         match self {
             Self::Failed { message, .. } => Self::Failed { message, hint: Some(hint.into()) },
             other => other,
+        }
+    }
+
+    /// What to do about it, where the error itself knows.
+    pub fn remedy(&self) -> Option<&str> {
+        match self {
+            Self::Failed { hint, .. } => hint.as_deref(),
+            Self::Field { hint, .. } => Some(hint),
+            _ => None,
+        }
+    }
+
+    /// The stage's field that is to blame, if one is.
+    pub fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::Field { field, .. } => Some(field),
+            _ => None,
         }
     }
 }

@@ -106,7 +106,7 @@ const KINDS: [(&str, &str, &str); 5] = [
     ),
     (
         "BuildModel",
-        "draws the initial parameters of an architecture",
+        "makes a model: an architecture with initial parameters, drawn or from a checkpoint",
         r#"BuildModel(data: "preprocess", arch: Mmoe())"#,
     ),
     ("Train", "trains a model with a balancer", r#"Train(model: "model", data: "preprocess")"#),
