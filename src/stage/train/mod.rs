@@ -25,7 +25,7 @@ use stopping::{EarlyStopping, Verdict};
 pub const CURVE: &str = "curve.jsonl";
 
 impl Execute for Train {
-    const REVISION: u32 = 2;
+    const REVISION: u32 = 3;
 
     fn run(&self, cx: &Context, inputs: &Inputs, out: &Draft) -> Result<Outcome, StageError> {
         match cx.device {
