@@ -280,7 +280,10 @@ fn stem() {
 
 #[test]
 fn meta_heac() {
-    parity("metaheac", MetaHeac { experts: 4, critics: 3, dropout: 0.0, reference_mean: true }.into());
+    parity(
+        "metaheac",
+        MetaHeac { experts: 4, critics: 3, dropout: 0.0, reference_mean: true, ..MetaHeac::default() }.into(),
+    );
 }
 
 #[test]

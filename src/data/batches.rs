@@ -30,6 +30,17 @@ pub fn batches(rows: usize, batch: usize) -> Vec<Range<usize>> {
     ranges
 }
 
+/// Cuts every batch into two of the same size, the support and the query set of meta training: an odd row is left out, and
+/// so is a batch whose halves would have fewer than two rows.
+pub fn halves(batches: &[Range<usize>]) -> Vec<Range<usize>> {
+    let whole = batches.iter().filter(|batch| batch.len() >= 4);
+    let halves = whole.flat_map(|batch| {
+        let middle = batch.start + batch.len() / 2;
+        [batch.start..middle, middle..middle + batch.len() / 2]
+    });
+    halves.collect()
+}
+
 /// One batch as a model reads it; its vectors keep their memory from batch to batch.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RawBatch {
@@ -124,6 +135,13 @@ mod tests {
             ..Parts::default()
         };
         Rows::from_parts(&schema, parts).unwrap()
+    }
+
+    #[test]
+    fn halves_are_of_one_size_and_leave_no_more_than_an_odd_row_out() {
+        assert_eq!(halves(&batches(23, 10)), [0..5, 5..10, 10..15, 15..20], "three rows cannot be cut");
+        assert_eq!(halves(&batches(9, 9)), [0..4, 4..8]);
+        assert!(halves(&batches(3, 9)).is_empty());
     }
 
     #[test]

@@ -25,7 +25,7 @@ mod split;
 use std::path::Path;
 
 pub use aliexpress::{AliExpress, Country};
-pub use batches::{RawBatch, batches, epoch_order};
+pub use batches::{RawBatch, batches, epoch_order, halves};
 pub use census::CensusIncome;
 pub use csv_log::Csv;
 pub use dataset::EncodedDataset;

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use super::Widths;
 use crate::data::Schema;
 use crate::nn::{Batch, Builder};
-use crate::tensor::{Kernels, Tape, Var};
+use crate::tensor::{Kernels, ParamId, Tape, Var};
 
 /// Hyper-parameters of an architecture that can be built at any widths on any device.
 pub trait Architecture {
@@ -32,4 +32,19 @@ pub trait Architecture {
 pub trait Model<D: Kernels> {
     /// The logits of each task for each row: K vectors of length B, the k-th of P(label k = 1).
     fn forward(&self, tape: &Tape<D>, batch: &Batch<D>) -> Vec<Var<(usize,)>>;
+
+    /// What adapts within a step, if the model is trained to be good after adapting (meta learning).
+    fn adaptation(&self) -> Option<Adaptation> {
+        None
+    }
+}
+
+/// Parameters that take a plain gradient step on one half of every batch (the support set) before the losses of the other
+/// half (the query set) are formed and differentiated: first-order MAML (Finn et al., ICML 2017).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adaptation {
+    /// The parameters that take the step; they go back to where they were before the optimizer moves them.
+    pub params: Vec<ParamId>,
+    /// Its length, as a multiple of the gradient of the tasks' mean loss.
+    pub rate: f32,
 }

@@ -3,7 +3,7 @@
 use dfdx::shapes::Dim;
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Model, Widths};
+use super::{Adaptation, Architecture, Model, Widths};
 use crate::data::Schema;
 use crate::nn::{Batch, Builder, Experts, Fields, HiddenGate, Init, Style, TorchPart, Towers};
 use crate::registry::Describe;
@@ -23,11 +23,17 @@ pub struct MetaHeac {
     /// As in MTReclib: the gated sum of the critics divided by their number once more, so that no probability exceeds
     /// 1/critics.
     pub reference_mean: bool,
+    /// Meta training: a batch is cut in halves, the task embeddings take a gradient step on the first, and the losses are
+    /// those of the second after that step. First order: the step's own dependence on the parameters, a factor of
+    /// `inner_lr` smaller, is left out. Every batch is followed by an optimizer step (in MTReclib every second one).
+    pub meta: bool,
+    /// Length of that step.
+    pub inner_lr: f32,
 }
 
 impl Default for MetaHeac {
     fn default() -> Self {
-        Self { experts: 8, critics: 5, dropout: 0.2, reference_mean: false }
+        Self { experts: 8, critics: 5, dropout: 0.2, reference_mean: false, meta: false, inner_lr: 2e-4 }
     }
 }
 
@@ -49,6 +55,8 @@ struct Layers<W: Widths> {
     width: W::Embed,
     /// What the gated sum of the critics is multiplied by.
     scale: f32,
+    /// Length of the task embeddings' own step in meta training.
+    inner_lr: Option<f32>,
 }
 
 impl Architecture for MetaHeac {
@@ -78,7 +86,8 @@ impl Architecture for MetaHeac {
         let critics = Towers::new(b, &name, self.critics, hidden, widths.tower(), style);
         let critic_gate = HiddenGate::new(b, "model.critic_gate", 2 * d, self.critics);
         let scale = if self.reference_mean { 1.0 / self.critics as f32 } else { 1.0 };
-        Box::new(Layers::<W> { fields, tasks, experts, expert_gate, critics, critic_gate, width, scale })
+        let inner_lr = self.meta.then_some(self.inner_lr);
+        Box::new(Layers::<W> { fields, tasks, experts, expert_gate, critics, critic_gate, width, scale, inner_lr })
     }
 }
 
@@ -94,5 +103,9 @@ impl<W: Widths, D: Kernels> Model<D> for Layers<W> {
             mixture_logits(tape, weights, self.critics.forward(tape, h), self.scale)
         };
         self.tasks.iter().map(logits).collect()
+    }
+
+    fn adaptation(&self) -> Option<Adaptation> {
+        self.inner_lr.map(|rate| Adaptation { params: self.tasks.clone(), rate })
     }
 }

@@ -19,7 +19,7 @@ mod sizes;
 mod stem;
 
 pub use aitm::Aitm;
-pub use architecture::{Architecture, Model};
+pub use architecture::{Adaptation, Architecture, Model};
 pub use checkpoint::{CheckpointError, ModelCard, load_tensors, read_checkpoint, write_checkpoint};
 pub use ds_moe::{DsMoe, Router};
 pub use esmm::Esmm;

@@ -1,7 +1,7 @@
 //! A model with its parameters: what stages build, train, measure and store.
 
 use super::sizes::{Custom, Paper, Small, Tiny};
-use super::{Arch, Model, Sizes};
+use super::{Adaptation, Arch, Model, Sizes};
 use crate::data::{RawBatch, Schema};
 use crate::nn::{Batch, BatchSlot, Builder, TorchTensor};
 use crate::tensor::op::bce;
@@ -124,6 +124,11 @@ impl<D: Kernels> Network<D> {
     /// The logits of each task.
     pub fn forward(&self, tape: &Tape<D>, batch: &Batch<D>) -> Vec<Var<(usize,)>> {
         self.model.forward(tape, batch)
+    }
+
+    /// What adapts within a step, if anything does.
+    pub fn adaptation(&self) -> Option<Adaptation> {
+        self.model.adaptation()
     }
 
     /// Each task's mean loss on a batch: the scalar to differentiate, and its value.

@@ -104,13 +104,13 @@ impl<I: Dim, O: Dim> Maps<I, O> {
 
     /// E×B×I to E×B×O.
     pub fn forward<D: Kernels>(&self, tape: &Tape<D>, x: Var<(usize, usize, I)>) -> Var<(usize, usize, O)> {
-        tape.expect_width(&self.name, self.inputs.size(), x.shape.2.size());
+        let x = tape.fitted(&self.name, x, (x.shape.0, x.shape.1, self.inputs));
         bank_linear(tape, x, self.weight, self.bias, self.outputs)
     }
 
     /// The same input for every map: B×I to E×B×O.
     pub fn forward_shared<D: Kernels>(&self, tape: &Tape<D>, x: Var<(usize, I)>) -> Var<(usize, usize, O)> {
-        tape.expect_width(&self.name, self.inputs.size(), x.shape.1.size());
+        let x = tape.fitted(&self.name, x, (x.shape.0, self.inputs));
         shared_linear(tape, x, self.groups, self.weight, self.bias, self.outputs)
     }
 }

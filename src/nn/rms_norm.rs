@@ -24,7 +24,7 @@ impl<N: Dim> RmsNorm<N> {
 
     /// B×N to B×N.
     pub fn forward<D: Kernels>(&self, tape: &Tape<D>, x: Var<(usize, N)>) -> Var<(usize, N)> {
-        tape.expect_width(&self.name, self.width.size(), x.shape.1.size());
+        let x = tape.fitted(&self.name, x, (x.shape.0, self.width));
         rms_norm(tape, x, self.gain)
     }
 }

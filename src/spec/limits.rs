@@ -20,7 +20,7 @@ const LIMITS: &[Limit] = &[
         allows: |x| 0.0 < x && x < 1.0,
         words: "a share between 0 and 1, both excluded",
     },
-    Limit { names: &["lr", "eps"], allows: |x| x > 0.0 && x.is_finite(), words: "a positive number" },
+    Limit { names: &["lr", "inner_lr", "eps"], allows: |x| x > 0.0 && x.is_finite(), words: "a positive number" },
     Limit {
         names: &["weight_decay", "tolerance"],
         allows: |x| x >= 0.0 && x.is_finite(),

@@ -288,7 +288,7 @@ mod tests {
         --set t.seed=-1:1:8: expected a whole number of at least 0, found the number `-1`
         ");
         assert_snapshot!(wrong_with(&short_with("Mmoe()", "Mmo()"), &["t.seed=", "x.y=1"]), @"
-        4:38: unknown model architecture `Mmo` | did you mean `Mmoe`? one of these may stand here: `SharedBottom`, `Mmoe`
+        4:38: unknown model architecture `Mmo` | did you mean `Mmoe`? one of these may stand here: `SingleTask`, `SharedBottom`, `Omoe`, `Mmoe`, `Ple`, `Aitm`, `Esmm`, `Stem`, `MetaHeac`, `DsMoe`
         --set t.seed=:1:8: expected a value, found the end
         ");
     }

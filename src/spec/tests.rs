@@ -282,7 +282,7 @@ fn unknown_names_come_with_the_nearest_spelling() {
     assert_snapshot!(all.join("\n"), @"
     1:2: unknown field `nmae` of `Pipeline` | did you mean `name`? the fields of `Pipeline` are `name`, `stages`, `golden`
     6:10: unknown stage kind `Evalute` | did you mean `Evaluate`? one of these may stand here: `Download`, `Preprocess`, `BuildModel`, `Train`, `Evaluate`
-    4:38: unknown model architecture `mmoe` | did you mean `Mmoe`? one of these may stand here: `SharedBottom`, `Mmoe`
+    4:38: unknown model architecture `mmoe` | did you mean `Mmoe`? one of these may stand here: `SingleTask`, `SharedBottom`, `Omoe`, `Mmoe`, `Ple`, `Aitm`, `Esmm`, `Stem`, `MetaHeac`, `DsMoe`
     4:43: unknown field `expert` of `Mmoe` | did you mean `experts`? the fields of `Mmoe` are `experts`, `dropout`
     2:48: unknown country `DE` | one of these may stand here: `NL`, `ES`, `FR`, `US`, `RU`
     4:53: unknown value `small` | did you mean `Small`? one of these may stand here: `Paper`, `Small`, `Tiny`, `Custom`

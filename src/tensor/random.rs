@@ -12,6 +12,11 @@ impl Key {
         Self(mixed as u32, (mixed >> 32) as u32)
     }
 
+    /// The key of a pass before the step's own.
+    pub fn before(self) -> Self {
+        self.of_operation(usize::MAX)
+    }
+
     /// The key of one operation in that step.
     pub fn of_operation(self, index: usize) -> Self {
         let mixed = splitmix((u64::from(self.1) << 32 | u64::from(self.0)) ^ splitmix(index as u64));

@@ -146,10 +146,22 @@ impl<'a, D: Kernels> Tape<'a, D> {
 
     /// Notes that a layer got an input of another width than it was built for. Compile-time sizes cannot get here; for
     /// run-time sizes the model's builder asks [`Tape::miswiring`] after a trial pass.
-    pub fn expect_width(&self, layer: &str, expected: usize, found: usize) {
+    pub fn expect_width(&self, layer: &str, expected: usize, found: usize) -> bool {
         if expected != found {
             let mut first = self.miswired.borrow_mut();
             first.get_or_insert_with(|| format!("`{layer}` takes {expected} inputs and is given {found}"));
+        }
+        expected == found
+    }
+
+    /// The variable, if it has this shape, and else zeros of this shape and a note as in
+    /// [`expect_width`](Self::expect_width): a trial pass goes on whatever it meets.
+    pub fn fitted<S: Shape>(&self, layer: &str, x: Var<S>, shape: S) -> Var<S> {
+        let last = |shape: &S| shape.concrete().into_iter().last().unwrap_or(1);
+        if self.expect_width(layer, last(&shape), last(&x.shape)) {
+            x
+        } else {
+            self.constant(self.device().zeros(shape.num_elements()), shape)
         }
     }
 

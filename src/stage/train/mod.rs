@@ -10,7 +10,7 @@ use super::build_model::{read_model, write_model};
 use super::evaluate::{predict, scored};
 use super::loading::for_each_batch;
 use super::{Context, Device, Execute, Inputs, Outcome, StageError};
-use crate::data::{EncodedDataset, batches, epoch_order};
+use crate::data::{EncodedDataset, batches, epoch_order, halves};
 use crate::metric::{Evaluation, Metric};
 use crate::model::ModelCard;
 use crate::optim::Optimizer;
@@ -63,6 +63,10 @@ impl<'a, D: Kernels> Training<'a, D> {
             .map_err(|problem| StageError::failed(format!("balancer {problem}")))?;
         let Optimizer::Adam(adam) = stage.optimizer;
         let trainer = Trainer::new(network, adam, method, stage.seed);
+        if trainer.adapts() && halves(&batches(data.train.len(), stage.batch)).is_empty() {
+            return Err(StageError::failed("meta training cuts batches in halves of at least two rows")
+                .hint("`batch` should be at least 4, and there should be that many training rows"));
+        }
         let stopping = EarlyStopping::new(stage.patience);
         let workspace = Workspace::new(device);
         Ok(Self { stage, cx, data, card, trainer, stopping, best: None, curve: Vec::new(), workspace })
@@ -107,7 +111,12 @@ impl<'a, D: Kernels> Training<'a, D> {
         let mut batch_rows = 0;
         let (cx, stage, schema) = (self.cx, self.stage, &self.data.schema);
         let (trainer, workspace) = (&mut self.trainer, &self.workspace);
-        let ranges = batches(rows, stage.batch);
+        let mut ranges = batches(rows, stage.batch);
+        if trainer.adapts() {
+            ranges = halves(&ranges);
+        }
+        let mut support = trainer.adapts();
+        let mut counted = 0;
         for_each_batch(&mut slot, &self.data.train, Some(&order), &ranges, |batch, range| {
             cx.check_interrupt()?;
             if range.len() != batch_rows {
@@ -115,6 +124,12 @@ impl<'a, D: Kernels> Training<'a, D> {
                 workspace.clear();
                 batch_rows = range.len();
             }
+            if support {
+                trainer.adapt(batch, workspace);
+                support = false;
+                return Ok(());
+            }
+            support = trainer.adapts();
             let report = trainer.step(batch, epoch as u64, workspace);
             if let Some(task) = report.losses.iter().position(|loss| !loss.is_finite()) {
                 let task = &schema.tasks[task];
@@ -123,17 +138,19 @@ impl<'a, D: Kernels> Training<'a, D> {
                 return Err(StageError::failed(message).hint("a smaller `optimizer.lr` usually helps"));
             }
             for k in 0..tasks {
-                losses[k] += report.losses[k] * range.len() as f64 / rows as f64;
+                losses[k] += report.losses[k] * range.len() as f64;
                 weights[k] += report.weights[k];
             }
             if let Some(step) = report.max_violation {
                 *violation.get_or_insert(0.0) += step;
             }
+            counted += range.len();
             steps += 1;
             let done = format!("epoch {}/{}, loss {:.4}", epoch + 1, stage.epochs, mean(&report.losses));
             cx.progress.at(range.end as u64, &done);
             Ok(())
         })?;
+        losses.iter_mut().for_each(|loss| *loss /= counted as f64);
         weights.iter_mut().chain(&mut violation).for_each(|mean| *mean /= f64::from(steps));
         self.workspace.clear();
         self.trainer.settle();

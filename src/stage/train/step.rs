@@ -2,7 +2,7 @@
 
 use crate::balance::gram::Gram;
 use crate::balance::{Coefficients, GramBalancer, Method, Step};
-use crate::model::Network;
+use crate::model::{Adaptation, Network};
 use crate::nn::Batch;
 use crate::optim::{Adam, AdamState};
 use crate::tensor::{Gradients, Kernels, Key, Mode, Owner, ParamId, Tape, Var, Workspace};
@@ -20,6 +20,10 @@ pub struct Trainer<D: Kernels> {
     seed: u64,
     /// One set of gradients a task, or one for all; kept for the next step.
     gradients: Vec<Gradients<D>>,
+    /// What adapts within a step, if anything does.
+    adaptation: Option<Adaptation>,
+    /// Where that was before it adapted; empty when it has not.
+    before: Vec<(ParamId, Vec<f32>)>,
 }
 
 /// What a step says of itself.
@@ -37,7 +41,46 @@ impl<D: Kernels> Trainer<D> {
     pub fn new(network: Network<D>, adam: Adam, method: Method, seed: u64) -> Self {
         let adam = AdamState::new(adam, &network.params);
         let gradients = (0..network.tasks()).map(|_| Gradients::default()).collect();
-        Self { network, adam, method, steps: 0, seed, gradients }
+        let adaptation = network.adaptation();
+        Self { network, adam, method, steps: 0, seed, gradients, adaptation, before: Vec::new() }
+    }
+
+    /// Whether every batch is to come in halves, one for [`adapt`](Self::adapt) and one for [`step`](Self::step).
+    pub fn adapts(&self) -> bool {
+        self.adaptation.is_some()
+    }
+
+    /// Lets what adapts take its step on the support set; the next [`step`](Self::step) is made from there and takes it
+    /// back. Running statistics see both halves, as they do in MTReclib.
+    pub fn adapt(&mut self, support: &Batch<D>, workspace: &Workspace<D>) {
+        let Some(Adaptation { params, rate }) = &self.adaptation else { return };
+        self.adam.catch_up(&mut self.network.params, &support.ids);
+        let mode = Mode::Train { key: Key::of_step(self.seed, self.steps).before() };
+        let tape = Tape::new(&self.network.params, workspace, mode);
+        let losses = self.network.losses(&tape, support);
+        let share = 1.0 / losses.len() as f32;
+        let seeds: Vec<_> = losses.into_iter().map(|(scalar, _)| (scalar, share)).collect();
+        let gradients = &mut self.gradients[0];
+        tape.backward(&seeds, gradients);
+        tape.finish().apply(&mut self.network.params, workspace);
+        self.network.batches_tracked += 1;
+        let device = workspace.device();
+        for id in params {
+            let Some(gradient) = gradients.get(*id) else { continue };
+            let before = device.download(&self.network.params[*id].value);
+            let moved = before.iter().zip(device.download(gradient)).map(|(x, g)| x - rate * g);
+            device.write(&mut self.network.params[*id].value, &moved.collect::<Vec<f32>>());
+            self.before.push((*id, before));
+        }
+        gradients.clear(workspace);
+    }
+
+    /// Takes the step of what has adapted back.
+    fn take_back(&mut self) {
+        let device = self.network.params.device().clone();
+        for (id, before) in self.before.drain(..) {
+            device.write(&mut self.network.params[id].value, &before);
+        }
     }
 
     /// Brings every parameter up to date: between two steps, rows of embedding tables may wait for theirs.
@@ -55,6 +98,8 @@ impl<D: Kernels> Trainer<D> {
         let scalars: Vec<Var<()>> = scalars.into_iter().map(|(scalar, _)| scalar).collect();
         if losses.iter().any(|loss| !loss.is_finite()) {
             let weights = vec![0.0; losses.len()];
+            drop(tape);
+            self.take_back();
             return Report { losses, weights, max_violation: None };
         }
         let step = Step { index: self.steps, epoch, seed: self.seed, losses: &losses };
@@ -71,6 +116,7 @@ impl<D: Kernels> Trainer<D> {
         statistics.apply(&mut self.network.params, workspace);
         self.network.batches_tracked += 1;
         self.steps += 1;
+        self.take_back();
         self.update(batch, &applied);
         self.gradients.iter_mut().for_each(|gradients| gradients.clear(workspace));
         if let Method::Loss(balancer) = &mut self.method
@@ -185,4 +231,93 @@ fn gram_of<D: Kernels>(tape: &Tape<D>, sets: &[Gradients<D>]) -> Vec<f64> {
         }
     }
     gram
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::{Balancer, loss::Ls};
+    use crate::data::{Field, RawBatch, Schema};
+    use crate::model::{MetaHeac, Sizes};
+    use crate::tensor::Cpu;
+
+    fn schema() -> Schema {
+        Schema {
+            fields: vec![Field { name: "f".into(), size: 5, out_of_vocabulary: None }],
+            numerical: vec!["x".into()],
+            tasks: vec!["a".into(), "b".into()],
+        }
+    }
+
+    fn rows(from: u32) -> RawBatch {
+        let rows = 12;
+        let of = |step: u32| (from..from + rows).map(move |row| (row * step) % 5);
+        RawBatch {
+            rows: rows as usize,
+            categorical: of(1).collect(),
+            numerical: of(3).map(|x| x as f32 / 4.0).collect(),
+            labels: of(2).chain(of(4)).map(|x| f32::from(x > 2)).collect(),
+        }
+    }
+
+    fn trainer(meta: bool) -> Trainer<Cpu> {
+        let arch = MetaHeac { meta, inner_lr: 0.5, dropout: 0.0, ..MetaHeac::default() }.into();
+        let sizes = Sizes::Custom { embed: 4, bottom: (6, 5), tower: (4, 3) };
+        let network = Network::build(&arch, &sizes, &schema(), 3, &Cpu::default()).unwrap();
+        let method = Balancer::from(Ls::default()).build(2).unwrap();
+        Trainer::new(network, Adam::default(), method, 1)
+    }
+
+    fn values(trainer: &Trainer<Cpu>) -> Vec<(String, Vec<f32>)> {
+        let params = trainer.network.params.iter();
+        params.map(|(_, param)| (param.name.clone(), trainer.network.params.device().download(&param.value))).collect()
+    }
+
+    #[test]
+    fn a_meta_step_is_a_step_from_where_the_task_embeddings_adapted_to() {
+        let workspace = Workspace::new(&Cpu::default());
+        let mut meta = trainer(true);
+        let mut slot = meta.network.batch_slot(&schema());
+        let start = values(&meta);
+        meta.adapt(slot.load(&rows(0)), &workspace);
+        let report = meta.step(slot.load(&rows(7)), 0, &workspace);
+
+        // the same by hand: the step on the support set, then an ordinary trainer on the query set
+        let mut plain = trainer(false);
+        let mut gradients = Gradients::default();
+        {
+            let batch = slot.load(&rows(0));
+            let tape = Tape::new(&plain.network.params, &workspace, Mode::Train { key: Key::of_step(9, 9) });
+            let losses = plain.network.losses(&tape, batch);
+            tape.backward(&[(losses[0].0, 0.5), (losses[1].0, 0.5)], &mut gradients);
+            tape.finish().apply(&mut plain.network.params, &workspace);
+        }
+        let embedding = |name: &str| name.starts_with("model.task_embedding");
+        let ids: Vec<ParamId> =
+            plain.network.params.iter().filter(|(_, p)| embedding(&p.name)).map(|(id, _)| id).collect();
+        assert_eq!(ids.len(), 2);
+        for id in ids {
+            let device = workspace.device();
+            let gradient = device.download(gradients.get(id).unwrap());
+            assert!(gradient.iter().any(|g| g.abs() > 1e-4), "{gradient:?}");
+            let values = device.download(&plain.network.params[id].value);
+            let moved: Vec<f32> = values.iter().zip(&gradient).map(|(x, g)| x - 0.5 * g).collect();
+            device.write(&mut plain.network.params[id].value, &moved);
+        }
+        let adapted = values(&plain);
+        let expected = plain.step(slot.load(&rows(7)), 0, &workspace);
+        assert_eq!(report.losses, expected.losses);
+        let by_hand = values(&plain);
+        for (k, (name, after)) in values(&meta).iter().enumerate() {
+            if embedding(name) {
+                // Adam's step of the adapted embedding, from where the embedding was
+                let moved = by_hand[k].1.iter().zip(&adapted[k].1).map(|(after, before)| after - before);
+                for ((after, start), moved) in after.iter().zip(&start[k].1).zip(moved) {
+                    assert!((after - start - moved).abs() < 1e-6 && moved.abs() > 1e-4, "{after} {start} {moved}");
+                }
+            } else {
+                assert_eq!(*after, by_hand[k].1, "{name}");
+            }
+        }
+    }
 }

@@ -38,8 +38,8 @@ pub fn stack<N: Dim, D: Kernels>(tape: &Tape<D>, parts: &[Var<(usize, N)>]) -> V
     let (batch, cols) = parts[0].shape;
     let len = batch * cols.size();
     let mut out = tape.workspace().take(parts.len() * len);
+    let parts: Vec<_> = parts.iter().map(|part| tape.fitted("a stack", *part, (batch, cols))).collect();
     for (e, part) in parts.iter().enumerate() {
-        tape.expect_width("a stack", cols.size(), part.shape.1.size());
         let sink = Sink { buffer: &mut out, accumulate: false };
         tape.device().copy(len, (&tape.value(*part), 0), (sink, e * len));
     }

@@ -37,7 +37,7 @@ pub fn mixture_logits<D: Kernels>(
     scale: f32,
 ) -> Var<(usize,)> {
     let (critics, batch) = x.shape;
-    tape.expect_width("critic gate", critics, gate.shape.1);
+    let gate = tape.fitted("critic gate", gate, (batch, critics));
     let mut out = tape.workspace().take(batch);
     tape.device().mixture_logits(scale, &tape.value(gate), &tape.value(x), &mut out);
     tape.record(out, (batch,), Mixture { gate: gate.node, x: x.node, scale })

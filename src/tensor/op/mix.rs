@@ -44,12 +44,12 @@ pub fn mix<N: Dim, D: Kernels>(
     candidates: &[Candidates<N>],
 ) -> Var<(usize, N)> {
     let (_, batch, cols) = candidates[0].bank.shape;
-    tape.expect_width("a gate", gate.shape.1, Candidates::count(candidates));
+    let gate = tape.fitted("a gate", gate, (batch, Candidates::count(candidates)));
     let mut out = tape.workspace().take(batch * cols.size());
     let mut parts = Vec::with_capacity(candidates.len());
     let mut first = 0;
     for Candidates { bank, experts, stopped } in candidates.iter().cloned() {
-        tape.expect_width("a candidate's bank", cols.size(), bank.shape.2.size());
+        let bank = tape.fitted("a candidate's bank", bank, (bank.shape.0, batch, cols));
         let count = experts.len();
         let shape = MixShape { batch, cols: cols.size(), experts, gate: gate.shape.1, first };
         let sink = Sink { buffer: &mut out, accumulate: first > 0 };

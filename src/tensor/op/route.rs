@@ -25,7 +25,7 @@ pub fn route<D: Kernels>(
     rate: f32,
 ) -> Routing<D> {
     let batch = logits.shape.0;
-    tape.expect_width("router", rule.experts, logits.shape.1);
+    let logits = tape.fitted("router", logits, (batch, rule.experts));
     let mut gates = tape.workspace().take(batch * rule.top_k);
     let mut loads = tape.workspace().take(rule.experts);
     let routes = {

@@ -7,7 +7,7 @@ use crate::tensor::{Buffer, Kernels, NodeId, Op, ParamId, Pull, Tape, Var};
 /// `silu(g) ⊙ u` for rows `[g | u]`: B×2N to B×N (Shazeer, 2020).
 pub fn swiglu<N: Dim, D: Kernels>(tape: &Tape<D>, x: Var<(usize, usize)>, cols: N) -> Var<(usize, N)> {
     let batch = x.shape.0;
-    tape.expect_width("gated linear units", 2 * cols.size(), x.shape.1);
+    let x = tape.fitted("gated linear units", x, (batch, 2 * cols.size()));
     let mut out = tape.workspace().take(batch * cols.size());
     tape.device().swiglu(cols.size(), &tape.value(x), &mut out);
     tape.record(out, (batch, cols), SwiGlu { x: x.node, cols: cols.size() })
