@@ -290,7 +290,7 @@ fn unknown_names_come_with_the_nearest_spelling() {
     3:39: unknown value `FromTrian` | did you mean `FromTrain`? one of these may stand here: `FromTest`, `FromTrain`
     6:46: unknown metric `Accuracy` | one of these may stand here: `Auc`, `LogLoss`
     6:56: unknown metric `logloss` | did you mean `LogLoss`? one of these may stand here: `Auc`, `LogLoss`
-    2:41: unknown field `country` of `CensusIncome` | `CensusIncome` has no fields
+    2:41: unknown field `country` of `CensusIncome` | the fields of `CensusIncome` are `chained`
     ");
     let balancer =
         |name: &str| wrong(&short_with("Train(model: \"m\"", &format!("Train(balancer: {name}, model: \"m\"")));

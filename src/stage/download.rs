@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn what_has_no_simulation_is_not_simulated() {
         let root = tempfile::tempdir().unwrap();
-        let (message, hint) = refused(&download(CensusIncome {}, SIMULATE), root.path());
+        let (message, hint) = refused(&download(CensusIncome::default(), SIMULATE), root.path());
         assert_eq!(
             message,
             "Census-Income is not there: no `census-income.data` and `census-income.test` in `logs`, \
