@@ -5,6 +5,8 @@
 //! declared in [`loss`] or [`gram`], and one line in the registry below.
 
 mod adam;
+#[cfg(test)]
+mod agreement;
 mod draw;
 #[cfg(test)]
 mod examples;

@@ -30,6 +30,11 @@ impl Matrix {
         Self { row: self.col, col: self.row, ..self }
     }
 
+    /// The same without its first rows.
+    pub fn from_row(self, row: usize) -> Self {
+        Self { offset: self.offset + row * self.row, ..self }
+    }
+
     /// The matrices of a batch from number `count` on.
     pub fn skip(self, count: usize) -> Self {
         Self { offset: self.offset + count * self.batch, ..self }

@@ -8,6 +8,8 @@
 //! part in one product. The numeric token is folded into it: `x·(W_token·W)` costs P instead of D multiplications an
 //! output when P < D.
 
+use std::ops::Range;
+
 use super::pieces::{Shared, for_each_piece, range};
 use super::product::{product as parallel, serial, single};
 use super::reduce::{add_one, sum_all_rows, sum_shares};
@@ -16,6 +18,8 @@ use crate::tensor::buffer::CpuSlice;
 use crate::tensor::kernels::{FieldsInputs, FieldsShape, FieldsSinks, Matrix, Product, Sink};
 use crate::tensor::{Cpu, FieldIds};
 
+/// Rows whose product stays in a core's cache until the table rows are added to it.
+const TILE: usize = 256;
 /// Columns that stay in vector registers while rows are summed.
 const LANES: usize = 64;
 /// Values of the shares that blocks add up apart (64 MiB): beyond, blocks take turns on fewer shares.
@@ -58,7 +62,7 @@ pub(super) fn gather_rows(width: usize, table: &[f32], ids: &FieldIds, out: &mut
 /// A block of output columns of one map.
 struct Block {
     group: usize,
-    columns: std::ops::Range<usize>,
+    columns: Range<usize>,
 }
 
 /// How the columns of all maps are cut into blocks.
@@ -102,13 +106,13 @@ impl Block {
 
     /// This block's elements of a row of the output.
     #[inline(always)]
-    fn row(&self, shape: &FieldsShape, row: usize) -> std::ops::Range<usize> {
+    fn row(&self, shape: &FieldsShape, row: usize) -> Range<usize> {
         let first = (self.group * shape.batch + row) * shape.out;
         first + self.columns.start..first + self.columns.end
     }
 
     /// This block's elements of the biases.
-    fn biases(&self, shape: &FieldsShape) -> std::ops::Range<usize> {
+    fn biases(&self, shape: &FieldsShape) -> Range<usize> {
         self.group * shape.out + self.columns.start..self.group * shape.out + self.columns.end
     }
 }
@@ -182,20 +186,26 @@ pub(super) fn forward(shape: &FieldsShape, x: &Inputs, out: &mut [f32]) {
                 row.copy_from_slice(&x.weight[w.offset + i * w.row..][..n]);
             }
         }
-        if direct.cols > 0 {
-            let p = product(shape.batch, direct.cols, n, direct.matrix(), cols, block.output(shape), false);
-            // SAFETY: each block has its own columns of its own group.
-            unsafe { single(&p, &direct.values, &weights, &out) };
+        for first in (0..shape.batch).step_by(TILE) {
+            let rows = first..(first + TILE).min(shape.batch);
+            if direct.cols > 0 {
+                let (a, c) = (direct.matrix().from_row(first), block.output(shape).from_row(first));
+                let p = product(rows.len(), direct.cols, n, a, cols, c, false);
+                // SAFETY: each block has its own columns of its own group.
+                unsafe { single(&p, &direct.values, &weights, &out) };
+            }
+            gather_block(&block, shape, ids, rows, &bias, &table, &out);
         }
-        gather_block(&block, shape, ids, &bias, &table, &out);
     });
 }
 
 simd_fn! {
     /// Sums the table rows of each sample into a block of the output.
-    fn gather_block(block: &Block, shape: &FieldsShape, ids: &FieldIds, bias: &[f32], table: &[f32], out: &Shared) {
+    fn gather_block(
+        block: &Block, shape: &FieldsShape, ids: &FieldIds, rows: Range<usize>, bias: &[f32], table: &[f32], out: &Shared
+    ) {
         let add = shape.numerical > 0 || ids.tables < shape.fields;
-        for b in 0..shape.batch {
+        for b in rows {
             // SAFETY: each block has its own columns of its own group.
             let out = unsafe { out.part(block.row(shape, b)) };
             sum_rows(out, add, bias, table, &ids.sample(b)[..ids.tables]);
