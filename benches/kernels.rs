@@ -11,7 +11,7 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterio
 use mtorec::tensor::kernels::{
     FieldsInputs, FieldsShape, FieldsSinks, Matrix, MixShape, NormInputs, NormShape, Product, Sink,
 };
-use mtorec::tensor::{AdamStep, Buffer, Cpu, FieldIds, FieldLayout, Kernels, Key, Route};
+use mtorec::tensor::{AdamStep, Buffer, Cpu, FieldIds, FieldLayout, Held, Kernels, Key, Route};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -207,6 +207,7 @@ fn updates(c: &mut Criterion) {
         root_correction2: 1.0,
         eps: 1e-8,
         weight_decay: 1e-6,
+        keep: 1.0,
     };
     let mut group = c.benchmark_group("parameters");
     group.throughput(Throughput::Elements(2 * len as u64));
@@ -220,7 +221,17 @@ fn updates(c: &mut Criterion) {
     group.throughput(Throughput::Elements(7 * len as u64));
     let [value, m, v, gradient] = &mut buffers[..] else { unreachable!("four buffers") };
     device.write(v, &vec![1.0; len]);
-    group.bench_function("Adam", |bench| bench.iter(|| device.adam(&step, value, (m, v), &[(1.0, gradient)])));
+    group.bench_function("Gram of two tasks' updates", |bench| {
+        bench.iter(|| {
+            let mut gram = [0.0; 4];
+            let (gradients, moments) = ([Some(&buffers[0]), Some(&buffers[1])], (&buffers[2], &buffers[3]));
+            device.add_update_gram(&step, Held::All, moments, &gradients, &mut gram);
+            black_box(gram)
+        });
+    });
+    group.bench_function("Adam", |bench| {
+        bench.iter(|| device.adam(&step, Held::All, value, (m, v), &[(1.0, gradient)]))
+    });
 }
 
 criterion_group! {

@@ -179,7 +179,7 @@ impl Work {
         let mut slot = trainer.network.batch_slot(&self.schema());
         let step = || {
             let start = Instant::now();
-            let report = trainer.step(slot.load(&raw), 0, &workspace);
+            let report = trainer.step(slot.load(&raw, 1), 0, false, &workspace);
             assert!(report.losses.iter().all(|loss| loss.is_finite()));
             start.elapsed().as_secs_f64()
         };
@@ -195,8 +195,8 @@ impl Work {
         let mut slot = trainer.network.batch_slot(&schema);
         let start = Instant::now();
         let order = epoch_order(ROWS, 1, 0);
-        for_each_batch(&mut slot, &rows, Some(&order), &batches(ROWS, BATCH), |batch, _| {
-            let report = trainer.step(batch, 0, &workspace);
+        for_each_batch(&mut slot, &rows, Some(&order), (&batches(ROWS, BATCH), 1), |batch, _| {
+            let report = trainer.step(batch, 0, false, &workspace);
             assert!(report.losses.iter().all(|loss| loss.is_finite()));
             Ok(())
         })

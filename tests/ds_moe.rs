@@ -47,7 +47,7 @@ fn trained(arch: DsMoe, balancer: Balancer, steps: usize) -> Network<Cpu> {
     let workspace = Workspace::new(&Cpu::default());
     let mut trainer = Trainer::new(network, Adam::default(), method, 1);
     for _ in 0..steps {
-        let report = trainer.step(slot.load(&batch()), 0, &workspace);
+        let report = trainer.step(slot.load(&batch(), 1), 0, false, &workspace);
         assert!(report.max_violation.unwrap() >= 0.0);
     }
     trainer.settle();
@@ -89,7 +89,7 @@ fn evaluation_moves_no_bias() {
     let workspace = Workspace::new(&Cpu::default());
     let mut slot = network.batch_slot(&schema());
     let tape = Tape::new(&network.params, &workspace, Mode::Eval);
-    network.forward(&tape, slot.load(&batch()));
+    network.forward(&tape, &slot.load(&batch(), 1)[0]);
     tape.finish().apply(&mut network.params, &workspace);
     assert_eq!(values(&network, |_| true), before);
 }

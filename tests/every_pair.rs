@@ -60,7 +60,7 @@ fn every_model_trains_with_every_balancer() {
             let workspace = Workspace::new(&device);
             let mut trainer = Trainer::new(network, Adam { lr: 1e-2, ..Adam::default() }, method, 1);
             let mean_loss = |trainer: &mut Trainer<Cpu>, slot: &mut mtorec::nn::BatchSlot<Cpu>| {
-                let report = trainer.step(slot.load(&raw), trainer.steps / 10, &workspace);
+                let report = trainer.step(slot.load(&raw, trainer.parts()), trainer.steps / 10, false, &workspace);
                 assert!(report.losses.iter().chain(&report.weights).all(|x| x.is_finite()), "{pair}");
                 report.losses.iter().sum::<f64>() / tasks as f64
             };

@@ -10,7 +10,7 @@ use mtorec::model::{
     load_tensors, write_checkpoint,
 };
 use mtorec::nn::{Batch, TorchTensor};
-use mtorec::optim::{Adam, AdamState};
+use mtorec::optim::{Adam, AdamState, Decay};
 use mtorec::tensor::{Cpu, Gradients, Key, Kind, Mode, Owner, ParamId, Tape, Workspace};
 use safetensors::tensor::{SafeTensors, TensorView};
 
@@ -110,7 +110,7 @@ fn parity(name: &str, arch: Arch) {
     load_tensors(&mut network, &fixture.tensors(), "init/").unwrap();
     let workspace = Workspace::new(&device);
     let mut slot = network.batch_slot(&schema);
-    let batch = slot.load(&fixture.batch());
+    let batch = &slot.load(&fixture.batch(), 1)[0];
 
     // outputs, losses, and the gradient of each task alone
     {
@@ -161,7 +161,7 @@ fn parity(name: &str, arch: Arch) {
         tape.finish().apply(&mut network.params, &workspace);
         for id in (0..network.params.len()).map(ParamId) {
             let gradient: Vec<_> = gradients.get(id).map(|g| (1.0, g)).into_iter().collect();
-            adam.step(&mut network.params, id, &batch.ids, &gradient);
+            adam.step(&mut network.params, id, &batch.ids, Decay::Coupled, &gradient);
         }
         gradients.clear(&workspace);
     }

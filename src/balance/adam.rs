@@ -25,15 +25,36 @@ impl Adam {
 
     /// One descent step of `x` along `gradient + weight_decay · x`.
     pub(super) fn step(&mut self, x: &mut [f64], gradient: &[f64], lr: f64, weight_decay: f64) {
+        let gradient: Vec<f64> = gradient.iter().zip(&*x).map(|(g, x)| g + weight_decay * x).collect();
+        self.take(&gradient, BETAS);
+        x.iter_mut().zip(self.direction(BETAS, EPS)).for_each(|(x, d)| *x -= lr * d);
+    }
+
+    /// Moves the moments.
+    pub(super) fn take(&mut self, gradient: &[f64], (beta1, beta2): (f64, f64)) {
         self.steps = self.steps.saturating_add(1);
-        let unbias_first = 1.0 - BETAS.0.powf(f64::from(self.steps));
-        let unbias_second = 1.0 - BETAS.1.powf(f64::from(self.steps));
-        for (i, x) in x.iter_mut().enumerate() {
-            let gradient = gradient[i] + weight_decay * *x;
-            self.first[i] = BETAS.0 * self.first[i] + (1.0 - BETAS.0) * gradient;
-            self.second[i] = BETAS.1 * self.second[i] + (1.0 - BETAS.1) * gradient * gradient;
-            *x -= lr * (self.first[i] / unbias_first) / ((self.second[i] / unbias_second).sqrt() + EPS);
+        for ((m, v), g) in self.first.iter_mut().zip(&mut self.second).zip(gradient) {
+            *m = beta1 * *m + (1.0 - beta1) * g;
+            *v = beta2 * *v + (1.0 - beta2) * g * g;
         }
+    }
+
+    /// `(m/c₁)/(√(v/c₂) + ε)`, the update at a learning rate of 1.
+    pub(super) fn direction(&self, betas: (f64, f64), eps: f64) -> Vec<f64> {
+        let (c1, c2) = self.corrections(betas);
+        self.first.iter().zip(&self.second).map(|(m, v)| (m / c1) / ((v / c2).sqrt() + eps)).collect()
+    }
+
+    /// `(m/c₁)/((√v + ε)/√c₂)`: the same with the addend before the correction.
+    pub(super) fn direction_uncorrected_eps(&self, betas: (f64, f64), eps: f64) -> Vec<f64> {
+        let (c1, c2) = self.corrections(betas);
+        self.first.iter().zip(&self.second).map(|(m, v)| (m / c1) / ((v.sqrt() + eps) / c2.sqrt())).collect()
+    }
+
+    /// The bias corrections `1 − β₁ᵗ` and `1 − β₂ᵗ`.
+    fn corrections(&self, (beta1, beta2): (f64, f64)) -> (f64, f64) {
+        let t = f64::from(self.steps);
+        (1.0 - beta1.powf(t), 1.0 - beta2.powf(t))
     }
 }
 

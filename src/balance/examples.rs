@@ -1,7 +1,31 @@
 //! The small problems on which METHODS gives every balancer's numbers, and what tests need to run one on them.
 
+use super::driver::{Answer, Rates};
 use super::gram::Gram;
 use super::{Build, Coefficients, Method, Step};
+
+/// The task gradients of the steps on which METHODS gives the updates of balancers that own them.
+pub(super) const SEQUENCE: [[[f64; 2]; 2]; 3] =
+    [[[1.0, 10.0], [2.0, -4.0]], [[1.0, 10.0], [-1.0, -4.0]], [[0.5, 8.0], [2.0, -2.0]]];
+
+/// Adam's usual numbers.
+pub(super) fn rates(lr: f64) -> Rates {
+    Rates { lr, betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.0 }
+}
+
+/// A driver of which only the answers matter.
+pub(super) struct Driver(super::driver::Driver);
+
+impl Driver {
+    pub fn of(balancer: &impl Build, width: usize) -> Self {
+        let method = balancer.build(2).unwrap();
+        Self(super::driver::Driver::new(method, rates(0.0), vec![0.0; width], 1))
+    }
+
+    pub fn step(&mut self, losses: &[f64], gradients: &[Vec<f64>]) -> Answer {
+        self.0.step(0, losses, &[gradients.to_vec()])
+    }
+}
 
 /// K affine losses `c_k + g_k · θ + φ_k` at 0.
 pub(super) struct Example {
@@ -34,6 +58,12 @@ impl Example {
     /// The step at which the example's losses were measured.
     pub fn step(&self, index: u64) -> Step<'_> {
         Step { index, epoch: 0, seed: 1, losses: &self.losses }
+    }
+
+    /// A balancer on this example's gradients.
+    pub fn driver(&self, balancer: &impl Build) -> Driver {
+        let method = balancer.build(self.losses.len()).unwrap();
+        Driver(super::driver::Driver::new(method, rates(0.0), vec![0.0; self.gradients[0].len()], 1))
     }
 
     /// The combined shared gradient, clipped if the balancer wants it.

@@ -1,13 +1,17 @@
 //! Balancers: how K task losses and gradients become one update. Nothing here knows of tensors, devices or models:
-//! a balancer sees K losses, or the K×K Gram matrix of the shared task gradients, and answers with K numbers.
+//! nearly every balancer sees K losses, or the K×K Gram matrix of the shared task gradients, and answers with K numbers.
 //!
 //! One file a method: the hyper-parameters a pipeline can write, and the method itself. Adding one is a new file,
-//! declared in [`loss`] or [`gram`], and one line in the registry below.
+//! declared in the room of its kind ([`loss`], [`gram`], [`track`], [`cross`], [`element`], [`update`]), and one line in
+//! the registry below.
 
 mod adam;
 #[cfg(test)]
 mod agreement;
+pub mod cross;
 mod draw;
+pub mod driver;
+pub mod element;
 #[cfg(test)]
 mod examples;
 pub mod gram;
@@ -15,14 +19,21 @@ mod guard;
 mod hyper;
 pub mod loss;
 mod memory;
+mod method;
 mod softmax;
 pub mod solver;
 mod span;
 #[cfg(test)]
 mod tests;
+pub mod track;
+pub mod update;
 
 use serde_json::Value;
 
+pub use method::{
+    Blend, CrossBalancer, ElementBalancer, ExcessBalancer, GramBalancer, LossBalancer, Method, TrackBalancer,
+    UpdateBalancer, UpdateBounds,
+};
 pub use span::Span;
 
 /// Losses are raised to this before a logarithm or a division.
@@ -106,55 +117,6 @@ pub trait Memory {
     }
 }
 
-/// Maps K losses to K weights; one backward pass of `Σ w_k L_k`, whose weights also reach the task parameters.
-pub trait LossBalancer: Memory + Send {
-    /// `w_k = ∂total/∂L_k`.
-    fn weights(&mut self, step: &Step) -> Vec<f64>;
-    /// Whether [`LossBalancer::after_step`] wants the losses of the same batch after the update.
-    fn wants_losses_after_step(&self) -> bool {
-        false
-    }
-    /// The losses of the same batch after the update (FAMO).
-    fn after_step(&mut self, losses: &[f64]) {
-        let _ = losses;
-    }
-}
-
-/// Maps the Gram matrix of the shared task gradients to coefficients; K backward passes.
-pub trait GramBalancer: Memory + Send {
-    /// The coefficients of a step that needs no fresh Gram matrix (a balancer that refreshes every n steps); one backward then.
-    fn without_gram(&mut self, step: &Step) -> Option<Coefficients> {
-        let _ = step;
-        None
-    }
-    /// The coefficients for this Gram matrix.
-    fn coefficients(&mut self, step: &Step, gram: &gram::Gram) -> Coefficients;
-}
-
-/// A balancer at work, by what it needs of a step.
-pub enum Method {
-    /// Needs the losses.
-    Loss(Box<dyn LossBalancer>),
-    /// Needs the Gram matrix of the shared task gradients.
-    Gram(Box<dyn GramBalancer>),
-}
-
-impl Memory for Method {
-    fn save(&self) -> Value {
-        match self {
-            Method::Loss(balancer) => balancer.save(),
-            Method::Gram(balancer) => balancer.save(),
-        }
-    }
-
-    fn restore(&mut self, saved: &Value) -> Result<(), serde_json::Error> {
-        match self {
-            Method::Loss(balancer) => balancer.restore(saved),
-            Method::Gram(balancer) => balancer.restore(saved),
-        }
-    }
-}
-
 /// Hyper-parameters of a balancer: what the registry wants beside serde, `Default` and `Describe`.
 pub trait Build {
     /// A fresh method for this many tasks.
@@ -224,6 +186,16 @@ balancers! {
         Krum(gram::Krum),
         ParetoMtl(gram::ParetoMtl),
         CrMogm(gram::CrMogm),
+        DbMtl(track::DbMtl),
+        MoCo(track::MoCo),
+        MoDo(cross::MoDo),
+        SdmGrad(cross::SdmGrad),
+        ExcessMtl(element::ExcessMtl),
+        GradDrop(element::GradDrop),
+        TrimmedMean(element::TrimmedMean),
+        AdaTask(update::AdaTask),
+        ClippyAdam(update::ClippyAdam),
+        Pub(update::Pub),
     }
 }
 

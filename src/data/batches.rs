@@ -54,6 +54,20 @@ pub struct RawBatch {
     pub labels: Vec<f32>,
 }
 
+impl RawBatch {
+    /// Some of its rows.
+    pub fn rows(&self, rows: Range<usize>) -> Self {
+        let of = |width: usize| rows.start * width..rows.end * width;
+        let tasks = self.labels.chunks_exact(self.rows.max(1));
+        Self {
+            rows: rows.len(),
+            categorical: self.categorical[of(self.categorical.len() / self.rows.max(1))].to_vec(),
+            numerical: self.numerical[of(self.numerical.len() / self.rows.max(1))].to_vec(),
+            labels: tasks.flat_map(|column| column[rows.clone()].iter().copied()).collect(),
+        }
+    }
+}
+
 impl Rows {
     /// Copies the rows with these indices, in this order, into a batch.
     ///
@@ -154,6 +168,11 @@ mod tests {
         assert_eq!(batch.numerical[..2], [90.0, 91.0]);
         assert_eq!(batch.numerical[30..32], [0.0, 1.0]);
         assert_eq!(batch.labels, [1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0]);
+
+        let middle = batch.rows(1..3);
+        assert_eq!((middle.rows, &middle.categorical[..]), (2, &[0, 4, 3, 1][..]));
+        assert_eq!(middle.labels, [0.0, 1.0, 1.0, 0.0, 1.0, 1.0]);
+        assert_eq!(middle.numerical, batch.numerical[30..90]);
 
         // A smaller batch in the same memory leaves nothing behind.
         rows.gather(&[4], &mut batch);

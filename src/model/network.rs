@@ -82,7 +82,7 @@ impl<D: Kernels> Network<D> {
             labels: vec![0.0; rows * tasks],
         };
         let mut slot = network.batch_slot(schema);
-        let batch = slot.load(&raw);
+        let batch = &slot.load(&raw, 1)[0];
         let workspace = Workspace::new(network.params.device());
         let mut owners = vec![Owner::Nobody; network.params.len()];
         {

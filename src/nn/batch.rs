@@ -1,5 +1,6 @@
 //! One batch on a device.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use crate::data::RawBatch;
@@ -19,17 +20,44 @@ pub struct Batch<D: Kernels> {
     pub labels: Vec<Buffer<D>>,
 }
 
-/// Keeps one batch's memory for the next one.
+/// A batch on the host, ready for the device.
+#[derive(Default)]
+pub struct Assembled {
+    /// Its rows.
+    pub raw: RawBatch,
+    /// Its ids, indexed.
+    pub ids: FieldIds,
+}
+
+impl Assembled {
+    /// Indexes the ids of the rows that `raw` holds.
+    pub fn index(&mut self, layout: &FieldLayout) {
+        self.ids.index(layout, &self.raw.categorical, self.raw.rows);
+    }
+
+    /// Cuts the batch into parts whose sizes differ by one row at most. The parts' embedding gradients have the same compact
+    /// rows, so that they can be multiplied and added.
+    pub fn parts(&self, count: usize) -> Vec<Self> {
+        let rows = self.raw.rows;
+        (0..count).map(|part| self.rows(part * rows / count..(part + 1) * rows / count)).collect()
+    }
+
+    fn rows(&self, rows: Range<usize>) -> Self {
+        Self { raw: self.raw.rows(rows.clone()), ids: self.ids.part(rows) }
+    }
+}
+
+/// Keeps a batch's memory, or that of its parts, for the next one.
 pub struct BatchSlot<D: Kernels> {
     device: D,
     layout: FieldLayout,
-    current: Option<Batch<D>>,
+    current: Vec<Batch<D>>,
 }
 
 impl<D: Kernels> BatchSlot<D> {
     /// For batches of fields of these sizes.
     pub fn new(device: &D, layout: FieldLayout) -> Self {
-        Self { device: device.clone(), layout, current: None }
+        Self { device: device.clone(), layout, current: Vec::new() }
     }
 
     /// Where each field's rows lie.
@@ -37,38 +65,50 @@ impl<D: Kernels> BatchSlot<D> {
         &self.layout
     }
 
-    /// Indexes a batch's ids and brings it to the device.
-    pub fn load(&mut self, raw: &RawBatch) -> &Batch<D> {
-        let mut ids = self.take_ids();
-        ids.index(&self.layout, &raw.categorical, raw.rows);
-        self.place(raw, ids)
+    /// Indexes a batch's ids, cuts it into parts and brings them to the device.
+    pub fn load(&mut self, raw: &RawBatch, parts: usize) -> &[Batch<D>] {
+        let ids = self.take_ids().into_iter().next().unwrap_or_default();
+        let mut whole = Assembled { raw: raw.clone(), ids };
+        whole.index(&self.layout);
+        let mut parts = if parts > 1 { whole.parts(parts) } else { vec![whole] };
+        self.place(&mut parts)
     }
 
-    /// The index of the batch before, for its memory.
-    pub fn take_ids(&mut self) -> FieldIds {
-        let ids = self
-            .current
-            .as_mut()
-            .map(|batch| std::mem::replace(&mut batch.ids, Rc::new(self.device.ids(FieldIds::default()))));
-        ids.and_then(Rc::into_inner).map(|ids| self.device.recycle(ids)).unwrap_or_default()
+    /// The indices of the batch before, for their memory.
+    pub fn take_ids(&mut self) -> Vec<FieldIds> {
+        let empty = || Rc::new(self.device.ids(FieldIds::default()));
+        let ids = self.current.iter_mut().map(|batch| std::mem::replace(&mut batch.ids, empty()));
+        ids.filter_map(Rc::into_inner).map(|ids| self.device.recycle(ids)).collect()
     }
 
-    /// Brings a batch to the device whose ids are indexed already.
-    pub fn place(&mut self, raw: &RawBatch, ids: FieldIds) -> &Batch<D> {
-        let (rows, distinct) = (raw.rows, ids.len());
-        let labels = raw.labels.chunks_exact(rows);
-        let (numerical, labels) = match self.current.take().filter(|batch| batch.rows == rows) {
-            Some(Batch { mut numerical, labels: mut columns, .. }) => {
-                self.device.write(&mut numerical, &raw.numerical);
-                columns.iter_mut().zip(labels).for_each(|(buffer, values)| self.device.write(buffer, values));
-                (numerical, columns)
-            }
-            None => (
-                if raw.numerical.is_empty() { self.device.zeros(0) } else { self.device.upload(&raw.numerical) },
-                labels.map(|values| self.device.upload(values)).collect(),
-            ),
-        };
-        let ids = Rc::new(self.device.ids(ids));
-        self.current.insert(Batch { rows, ids, distinct, numerical, labels })
+    /// Brings the parts of a batch to the device; their ids move there.
+    pub fn place(&mut self, parts: &mut [Assembled]) -> &[Batch<D>] {
+        let mut before = std::mem::take(&mut self.current).into_iter();
+        self.current = parts
+            .iter_mut()
+            .map(|Assembled { raw, ids }| {
+                let before = before.next().filter(|batch| batch.rows == raw.rows);
+                place(&self.device, raw, std::mem::take(ids), before)
+            })
+            .collect();
+        &self.current
     }
+}
+
+/// Brings one batch to the device, in the memory of one of the same size, if there is one.
+fn place<D: Kernels>(device: &D, raw: &RawBatch, ids: FieldIds, before: Option<Batch<D>>) -> Batch<D> {
+    let (rows, distinct) = (raw.rows, ids.len());
+    let labels = raw.labels.chunks_exact(rows);
+    let (numerical, labels) = match before {
+        Some(Batch { mut numerical, labels: mut columns, .. }) => {
+            device.write(&mut numerical, &raw.numerical);
+            columns.iter_mut().zip(labels).for_each(|(buffer, values)| device.write(buffer, values));
+            (numerical, columns)
+        }
+        None => (
+            if raw.numerical.is_empty() { device.zeros(0) } else { device.upload(&raw.numerical) },
+            labels.map(|values| device.upload(values)).collect(),
+        ),
+    };
+    Batch { rows, ids: Rc::new(device.ids(ids)), distinct, numerical, labels }
 }

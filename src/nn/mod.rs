@@ -58,7 +58,7 @@ mod rms_norm;
 mod routed;
 mod tower;
 
-pub use batch::{Batch, BatchSlot};
+pub use batch::{Assembled, Batch, BatchSlot};
 pub use block::{Block, Maps, Style};
 pub use builder::{Builder, Init, TorchPart, TorchTensor};
 pub use expert::{Bottom, Experts};

@@ -4,7 +4,9 @@ use dfdx::shapes::HasShape;
 use serde::{Deserialize, Serialize};
 
 use crate::registry::Describe;
-use crate::tensor::{AdamStep, Buffer, Kernels, Kind, MissedSteps, ParamId, Params, WaitingTable};
+use crate::tensor::{
+    AdamStep, Buffer, Held, Kernels, Kind, MissedSteps, Param, ParamId, Params, StepBounds, TaskGradients, WaitingTable,
+};
 
 /// Adam with bias correction and coupled L2 weight decay: the decay is added to the gradient, as `torch.optim.Adam` does.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -45,6 +47,17 @@ pub struct AdamState<D: Kernels> {
     steps: Vec<AdamStep>,
 }
 
+/// What a step does about weight decay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decay {
+    /// An L2 penalty, added to the gradient.
+    Coupled,
+    /// The value shrinks before the step and apart from it (Loshchilov & Hutter, ICLR 2019).
+    Decoupled,
+    /// Nothing: another step of the same parameter has done it.
+    Without,
+}
+
 /// What Adam remembers of one parameter.
 pub struct AdamSlot<D: Kernels> {
     /// First moment.
@@ -72,31 +85,111 @@ impl<D: Kernels> AdamState<D> {
 
     /// One step of one parameter with the gradient `Σ w·g`; without any gradient nothing happens, not even decay.
     /// `ids` are the batch's, for tables whose gradients hold its rows only.
-    pub fn step(&mut self, params: &mut Params<D>, id: ParamId, ids: &D::Ids, gradients: &[(f32, &Buffer<D>)]) {
+    pub fn step(
+        &mut self,
+        params: &mut Params<D>,
+        id: ParamId,
+        ids: &D::Ids,
+        decay: Decay,
+        gradients: &[(f32, &Buffer<D>)],
+    ) {
         if gradients.is_empty() {
             return;
         }
         let device = params.device().clone();
-        let param = &mut params[id];
-        let len = param.value.shape().0;
-        let slot = self.slots[id.0].get_or_insert_with(|| AdamSlot::new(device.zeros(len), device.zeros(len), 0));
-        slot.steps += 1;
-        let step = self.hyper.at(slot.steps);
+        let rows_may_wait = self.hyper.weight_decay == 0.0;
+        let step = self.next(params, id, decay);
+        let (param, slot) = self.of(params, id);
         match param.kind {
-            Kind::Weight => device.adam(&step, &mut param.value, (&mut slot.m, &mut slot.v), gradients),
-            Kind::Table { width } if self.hyper.weight_decay == 0.0 => {
+            Kind::Table { width } if rows_may_wait => {
                 if slot.taken.is_empty() {
-                    slot.taken = vec![step.index - 1; len / width];
+                    slot.taken = vec![step.index - 1; param.value.shape().0 / width];
                 }
                 let value = &mut param.value;
                 let table = WaitingTable { width, value, m: &mut slot.m, v: &mut slot.v, taken: &mut slot.taken };
                 device.adam_batch_rows(&step, ids, table, gradients);
             }
-            Kind::Table { width } => {
-                device.adam_rows(&step, width, ids, &mut param.value, (&mut slot.m, &mut slot.v), gradients)
-            }
-            Kind::Statistic => {}
+            _ => device.adam(&step, Held::of(param.kind, ids), &mut param.value, (&mut slot.m, &mut slot.v), gradients),
         }
+    }
+
+    /// The same with gradients that hold every coordinate, of tables too.
+    pub fn step_whole(&mut self, params: &mut Params<D>, id: ParamId, gradients: &[(f32, &Buffer<D>)]) {
+        let device = params.device().clone();
+        let step = self.next(params, id, Decay::Coupled);
+        let (param, slot) = self.of(params, id);
+        device.adam(&step, Held::All, &mut param.value, (&mut slot.m, &mut slot.v), gradients);
+    }
+
+    /// One step shortened until no coordinate moves further than the bounds allow, with decoupled weight decay. Of a table
+    /// every row moves, and the batch's rows alone bound the step.
+    pub fn step_clipped(
+        &mut self,
+        params: &mut Params<D>,
+        id: ParamId,
+        ids: &D::Ids,
+        bounds: StepBounds,
+        gradients: &[(f32, &Buffer<D>)],
+    ) {
+        if gradients.is_empty() {
+            return;
+        }
+        let device = params.device().clone();
+        let step = self.next(params, id, Decay::Decoupled);
+        let (param, slot) = self.of(params, id);
+        let moments = (&mut slot.m, &mut slot.v);
+        device.clipped_adam(&step, bounds, Held::of(param.kind, ids), &mut param.value, moments, gradients);
+    }
+
+    /// One step by the weighted sum of the updates of each task's gradient alone, with decoupled weight decay. Every row of
+    /// a table moves.
+    pub fn step_by_task(
+        &mut self,
+        params: &mut Params<D>,
+        id: ParamId,
+        ids: &D::Ids,
+        gradients: &TaskGradients<D>,
+        weights: &[f32],
+    ) {
+        let device = params.device().clone();
+        let step = self.next(params, id, Decay::Decoupled);
+        let (param, slot) = self.of(params, id);
+        let moments = (&mut slot.m, &mut slot.v);
+        device.adam_by_task(&step, Held::of(param.kind, ids), &mut param.value, moments, gradients, weights);
+    }
+
+    /// Adds the inner products of those updates, at a learning rate of 1, before they are taken.
+    pub fn add_update_gram(
+        &mut self,
+        params: &Params<D>,
+        id: ParamId,
+        ids: &D::Ids,
+        gradients: &TaskGradients<D>,
+        gram: &mut [f64],
+    ) {
+        let hyper = Adam { lr: 1.0, ..self.hyper };
+        let slot = self.slot_of(params, id);
+        let step = hyper.at(slot.steps + 1, Decay::Without);
+        let held = Held::of(params[id].kind, ids);
+        params.device().add_update_gram(&step, held, (&slot.m, &slot.v), gradients, gram);
+    }
+
+    /// Counts a step of a parameter and gives its numbers.
+    fn next(&mut self, params: &Params<D>, id: ParamId, decay: Decay) -> AdamStep {
+        let hyper = self.hyper;
+        let slot = self.slot_of(params, id);
+        slot.steps += 1;
+        hyper.at(slot.steps, decay)
+    }
+
+    fn slot_of(&mut self, params: &Params<D>, id: ParamId) -> &mut AdamSlot<D> {
+        let (device, len) = (params.device(), params[id].value.shape().0);
+        self.slots[id.0].get_or_insert_with(|| AdamSlot::new(device.zeros(len), device.zeros(len), 0))
+    }
+
+    /// A parameter and what is remembered of it, once it has taken a step.
+    fn of<'a>(&'a mut self, params: &'a mut Params<D>, id: ParamId) -> (&'a mut Param<D>, &'a mut AdamSlot<D>) {
+        (&mut params[id], self.slots[id.0].as_mut().expect("a step has been counted"))
     }
 
     /// Brings the batch's rows of every table up to date; to be called before they are read.
@@ -116,7 +209,8 @@ impl<D: Kernels> AdamState<D> {
             let param = &mut params[ParamId(id)];
             let Kind::Table { width } = param.kind else { continue };
             let now = slot.steps as usize;
-            self.steps.extend((self.steps.len()..now).map(|t| self.hyper.at(t as u64 + 1)));
+            let hyper = self.hyper;
+            self.steps.extend((self.steps.len()..now).map(|t| hyper.at(t as u64 + 1, Decay::Without)));
             let missed = MissedSteps { steps: &self.steps[..now], window: self.hyper.window() };
             let value = &mut param.value;
             let table = WaitingTable { width, value, m: &mut slot.m, v: &mut slot.v, taken: &mut slot.taken };
@@ -130,14 +224,14 @@ impl<D: Kernels> AdamState<D> {
     }
 
     /// Restores what was remembered of a parameter.
-    pub fn restore(&mut self, id: ParamId, slot: Option<AdamSlot<D>>) {
-        self.slots[id.0] = slot;
+    pub fn restore(&mut self, id: ParamId, slot: AdamSlot<D>) {
+        self.slots[id.0] = Some(slot);
     }
 }
 
 impl Adam {
     /// The numbers of the `t`-th step (from 1), corrections computed in f64.
-    fn at(&self, t: u64) -> AdamStep {
+    fn at(&self, t: u64, decay: Decay) -> AdamStep {
         let index = u32::try_from(t).unwrap_or(u32::MAX);
         let t = i32::try_from(t).unwrap_or(i32::MAX);
         let (beta1, beta2) = self.betas;
@@ -148,7 +242,8 @@ impl Adam {
             beta2: beta2 as f32,
             root_correction2: (1.0 - beta2.powi(t)).sqrt() as f32,
             eps: self.eps as f32,
-            weight_decay: self.weight_decay as f32,
+            weight_decay: if decay == Decay::Coupled { self.weight_decay as f32 } else { 0.0 },
+            keep: if decay == Decay::Decoupled { (1.0 - self.lr * self.weight_decay) as f32 } else { 1.0 },
         }
     }
 
@@ -196,8 +291,8 @@ mod tests {
                 full[row as usize * 2..row as usize * 2 + 2].copy_from_slice(compact);
             }
             let (compact, full) = (device.upload(&compact), device.upload(&full));
-            adam.step(&mut params, table, &ids, &[(1.0, &compact)]);
-            adam.step(&mut params, dense, &ids, &[(1.0, &full)]);
+            adam.step(&mut params, table, &ids, Decay::Coupled, &[(1.0, &compact)]);
+            adam.step(&mut params, dense, &ids, Decay::Coupled, &[(1.0, &full)]);
         }
         adam.settle(&mut params);
         [table, dense].map(|id| params[id].value.as_vec())

@@ -2,7 +2,7 @@
 
 mod adam;
 
-pub use adam::{Adam, AdamSlot, AdamState};
+pub use adam::{Adam, AdamSlot, AdamState, Decay};
 
 crate::registry! {
     /// The optimizers a pipeline can name.

@@ -71,9 +71,9 @@ pub fn predict<D: Kernels>(
 ) -> Result<Vec<Vec<f32>>, StageError> {
     let mut logits = vec![Vec::with_capacity(rows.len()); network.tasks()];
     let mut slot = network.batch_slot(schema);
-    for_each_batch(&mut slot, rows, None, &batches(rows.len(), ROWS), |batch, range| {
+    for_each_batch(&mut slot, rows, None, (&batches(rows.len(), ROWS), 1), |batch, range| {
         let tape = Tape::new(&network.params, workspace, Mode::Eval);
-        for (logits, var) in logits.iter_mut().zip(network.forward(&tape, batch)) {
+        for (logits, var) in logits.iter_mut().zip(network.forward(&tape, &batch[0])) {
             logits.extend(network.params.device().download(&tape.value(var)));
         }
         drop(tape);

@@ -5,15 +5,15 @@ use std::ops::Range;
 use std::sync::mpsc::{channel, sync_channel};
 
 use super::StageError;
-use crate::data::{RawBatch, Rows};
-use crate::nn::{Batch, BatchSlot};
-use crate::tensor::{FieldIds, Kernels};
+use crate::data::Rows;
+use crate::nn::{Assembled, Batch, BatchSlot};
+use crate::tensor::Kernels;
 
 /// Batches that exist at a time beside the one in work: one ready, one being assembled.
 const AHEAD: usize = 2;
 
-/// Runs `work` on one batch after the other: the rows `order[range]` for each range (or the rows `range`, without an
-/// order).
+/// Runs `work` on one batch after the other, each cut into `parts`: the rows `order[range]` for each range (or the rows
+/// `range`, without an order).
 ///
 /// # Errors
 /// The first error of `work`, which ends the loop.
@@ -21,21 +21,21 @@ pub fn for_each_batch<D: Kernels>(
     slot: &mut BatchSlot<D>,
     rows: &Rows,
     order: Option<&[u32]>,
-    ranges: &[Range<usize>],
-    mut work: impl FnMut(&Batch<D>, &Range<usize>) -> Result<(), StageError>,
+    (ranges, parts): (&[Range<usize>], usize),
+    mut work: impl FnMut(&[Batch<D>], &Range<usize>) -> Result<(), StageError>,
 ) -> Result<(), StageError> {
     let layout = slot.layout().clone();
-    let (ready, assembled) = sync_channel::<(RawBatch, FieldIds)>(AHEAD - 1);
+    let (ready, assembled) = sync_channel::<Vec<Assembled>>(AHEAD - 1);
     let (give_back, empty) = channel();
     for _ in 0..AHEAD {
         // the receiver lives until the end of this function
-        let _ = give_back.send((RawBatch::default(), FieldIds::default()));
+        let _ = give_back.send(Assembled::default());
     }
     std::thread::scope(|scope| {
         scope.spawn(move || {
             let mut every = Vec::new();
             // either channel ends with the loop below
-            for (range, (mut raw, mut ids)) in ranges.iter().zip(empty) {
+            for (range, mut whole) in ranges.iter().zip(empty) {
                 let indices = match order {
                     Some(order) => &order[range.clone()],
                     None => {
@@ -44,17 +44,19 @@ pub fn for_each_batch<D: Kernels>(
                         &every
                     }
                 };
-                rows.gather(indices, &mut raw);
-                ids.index(&layout, &raw.categorical, raw.rows);
-                if ready.send((raw, ids)).is_err() {
+                rows.gather(indices, &mut whole.raw);
+                whole.index(&layout);
+                let parts = if parts > 1 { whole.parts(parts) } else { vec![whole] };
+                if ready.send(parts).is_err() {
                     break;
                 }
             }
         });
-        for (range, (raw, ids)) in ranges.iter().zip(assembled) {
-            let before = slot.take_ids();
-            let batch = slot.place(&raw, ids);
-            let _ = give_back.send((raw, before));
+        for (range, mut parts) in ranges.iter().zip(assembled) {
+            let before = slot.take_ids().into_iter().next().unwrap_or_default();
+            let batch = slot.place(&mut parts);
+            let raw = parts.swap_remove(0).raw;
+            let _ = give_back.send(Assembled { raw, ids: before });
             work(batch, range)?;
         }
         Ok(())
@@ -93,7 +95,8 @@ mod tests {
         let order: Vec<u32> = (0..25).rev().collect();
         for (order, expected) in [(Some(&order[..]), order.clone()), (None, (0..25).collect())] {
             let mut seen = Vec::new();
-            for_each_batch(&mut slot(&schema), &rows, order, &batches(25, 4), |batch, range| {
+            for_each_batch(&mut slot(&schema), &rows, order, (&batches(25, 4), 1), |batch, range| {
+                let [batch] = batch else { panic!("one part") };
                 let numerical = batch.numerical.as_vec();
                 assert_eq!((batch.rows, numerical.len()), (range.len(), range.len()));
                 let ids: Vec<u32> = (0..batch.rows).map(|b| batch.ids.rows[batch.ids.sample(b)[0] as usize]).collect();
@@ -111,7 +114,7 @@ mod tests {
     fn the_first_error_ends_the_loop() {
         let (schema, rows) = rows(100);
         let mut worked = 0;
-        let outcome = for_each_batch(&mut slot(&schema), &rows, None, &batches(100, 4), |_, range| {
+        let outcome = for_each_batch(&mut slot(&schema), &rows, None, (&batches(100, 4), 1), |_, range| {
             worked += 1;
             if range.start < 8 { Ok(()) } else { Err(StageError::Interrupted) }
         });

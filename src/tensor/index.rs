@@ -188,6 +188,23 @@ impl FieldIds {
         self.index_members();
     }
 
+    /// The index of some of the samples, with the same compact rows as that of all: gradients of several parts of a batch
+    /// can then be multiplied and added. Rows that none of these samples takes have no members.
+    pub fn part(&self, samples: std::ops::Range<usize>) -> Self {
+        let fields = self.fields();
+        let mut part = Self {
+            batch: samples.len(),
+            order: self.order.clone(),
+            tables: self.tables,
+            starts: self.starts.clone(),
+            rows: self.rows.clone(),
+            compact: self.compact[samples.start * fields..samples.end * fields].to_vec(),
+            ..Self::default()
+        };
+        part.index_members();
+        part
+    }
+
     /// Inverts `compact` by a counting sort.
     fn index_members(&mut self) {
         let fields = self.fields();
@@ -236,6 +253,21 @@ mod tests {
                 assert!(ascending.iter().all(|&(row, compact)| ids.rows[compact as usize] == row));
             }
         }
+    }
+
+    #[test]
+    fn a_part_keeps_the_compact_rows_of_the_whole() {
+        let layout = FieldLayout::new([5, 3], 2);
+        let mut ids = FieldIds::default();
+        ids.index(&layout, &[4, 0, 1, 1, 4, 1, 0, 2], 4);
+        let part = ids.part(1..3);
+        assert_eq!((part.batch, &part.rows, part.len()), (2, &ids.rows, ids.len()));
+        assert_eq!((part.sample(0), part.sample(1)), (ids.sample(1), ids.sample(2)));
+        for row in 0..ids.len() {
+            let members: Vec<u32> = ids.members(row).iter().filter(|b| (1..3).contains(*b)).map(|b| b - 1).collect();
+            assert_eq!(part.members(row), members);
+        }
+        assert!((0..ids.len()).any(|row| part.members(row).is_empty()));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use dfdx::tensor::Storage;
 
-use super::{Buffer, FieldIds, Key};
+use super::{Buffer, FieldIds, Key, Kind};
 
 /// How a matrix lies in a flat buffer: element (i, j) of matrix e is at `offset + e·batch + i·row + j·col`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,6 +182,54 @@ pub struct AdamStep {
     pub eps: f32,
     /// L2 penalty added to the gradient.
     pub weight_decay: f32,
+    /// What stays of the value before the step: decoupled weight decay.
+    pub keep: f32,
+}
+
+/// Which coordinates of a parameter its gradients hold; the gradient of the others is zero.
+pub enum Held<'a, D: Kernels> {
+    /// All.
+    All,
+    /// Of an embedding table, the rows of a batch, compactly.
+    Rows {
+        /// Width of a row.
+        width: usize,
+        /// The batch's index.
+        ids: &'a D::Ids,
+    },
+}
+
+impl<'a, D: Kernels> Held<'a, D> {
+    /// What a batch's gradients of a parameter hold.
+    pub fn of(kind: Kind, ids: &'a D::Ids) -> Self {
+        match kind {
+            Kind::Table { width } => Held::Rows { width, ids },
+            Kind::Weight | Kind::Statistic => Held::All,
+        }
+    }
+}
+
+impl<D: Kernels> Clone for Held<'_, D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D: Kernels> Copy for Held<'_, D> {}
+
+/// The gradients of K tasks with respect to one parameter; absent for a task that does not reach it, whose gradient is zero.
+pub type TaskGradients<'a, D> = [Option<&'a Buffer<D>>];
+
+/// A function of the K entries at each coordinate, for a run of coordinates: the number of the first, K slices, the output.
+pub type ColumnMap<'a> = &'a (dyn Fn(usize, &[&[f32]], &mut [f32]) + Sync);
+
+/// How far one step may move a coordinate: `relative·|value| + absolute`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepBounds {
+    /// As a share of the coordinate's size.
+    pub relative: f32,
+    /// Whatever its size.
+    pub absolute: f32,
 }
 
 /// The steps of a parameter so far, for rows that have not taken the latest.
@@ -364,16 +412,7 @@ pub trait Kernels: Storage<f32> + Clone + 'static {
     fn adam(
         &self,
         step: &AdamStep,
-        value: &mut Buffer<Self>,
-        moments: (&mut Buffer<Self>, &mut Buffer<Self>),
-        gradients: &[(f32, &Buffer<Self>)],
-    );
-    /// The same for an embedding table whose gradients hold the batch's compact rows only; the other rows' gradient is 0.
-    fn adam_rows(
-        &self,
-        step: &AdamStep,
-        width: usize,
-        ids: &Self::Ids,
+        held: Held<Self>,
         value: &mut Buffer<Self>,
         moments: (&mut Buffer<Self>, &mut Buffer<Self>),
         gradients: &[(f32, &Buffer<Self>)],
@@ -388,6 +427,44 @@ pub trait Kernels: Storage<f32> + Clone + 'static {
     );
     /// Takes the steps that rows of a table (the batch's, or all) have missed: gradient 0, no weight decay.
     fn adam_catch_up(&self, missed: &MissedSteps, ids: Option<&Self::Ids>, table: WaitingTable<Self>);
+
+    /// One Adam step with the gradient `Σ w·g`, shortened for the whole parameter until no coordinate that the gradients
+    /// hold moves further than the bounds allow; ε is added to the root of the uncorrected second moment (Clippy).
+    fn clipped_adam(
+        &self,
+        step: &AdamStep,
+        bounds: StepBounds,
+        held: Held<Self>,
+        value: &mut Buffer<Self>,
+        moments: (&mut Buffer<Self>, &mut Buffer<Self>),
+        gradients: &[(f32, &Buffer<Self>)],
+    );
+    /// Adds the inner products of the steps that Adam would take with each task's gradient alone, from the moments that the
+    /// tasks share: `gram[i·K + j] += D_i·D_j`, in f64 (PUB).
+    fn add_update_gram(
+        &self,
+        step: &AdamStep,
+        held: Held<Self>,
+        moments: (&Buffer<Self>, &Buffer<Self>),
+        gradients: &TaskGradients<Self>,
+        gram: &mut [f64],
+    );
+    /// Moves the value by the weighted sum of those steps, and the moments by the weighted sum of the gradients.
+    fn adam_by_task(
+        &self,
+        step: &AdamStep,
+        held: Held<Self>,
+        value: &mut Buffer<Self>,
+        moments: (&mut Buffer<Self>, &mut Buffer<Self>),
+        gradients: &TaskGradients<Self>,
+        weights: &[f32],
+    );
+    /// A running average: `average ← keep·average + take·gradient`.
+    fn blend(&self, held: Held<Self>, gradient: &Buffer<Self>, keep: f32, take: f32, average: &mut Buffer<Self>);
+    /// Adds the squares of a gradient to their sums, `S += g²`, and gives `Σ g²/√(S + 1e-7)`, in f64 (ExcessMTL).
+    fn excess(&self, held: Held<Self>, gradient: &Buffer<Self>, sums: &mut Buffer<Self>) -> f64;
+    /// `out[p] = f(columns[0][p], columns[1][p], …)`, by runs of coordinates in any order.
+    fn map_columns(&self, columns: &[&Buffer<Self>], map: ColumnMap, out: &mut Buffer<Self>);
 
     /// Which experts each sample of a batch takes, where the kernels can reach it.
     type Routes;

@@ -17,7 +17,9 @@ mod workspace;
 
 pub use buffer::{Buffer, CpuSlice};
 pub use index::{FieldIds, FieldLayout, Route};
-pub use kernels::{AdamStep, Kernels, Matrix, MissedSteps, NormInputs, Product, WaitingTable};
+pub use kernels::{
+    AdamStep, Held, Kernels, Matrix, MissedSteps, NormInputs, Product, StepBounds, TaskGradients, WaitingTable,
+};
 pub use params::{Gradients, Kind, Owner, Param, ParamId, Params};
 pub use random::{Key, element_hash};
 pub use tape::{Mode, NodeId, Op, Pull, Tape, Var};

@@ -88,6 +88,11 @@ impl<D: Kernels> Params<D> {
         self.all.iter().filter(|param| param.kind != Kind::Statistic).map(|param| param.value.shape().0).sum()
     }
 
+    /// The parameters that at least two tasks share.
+    pub fn shared(&self) -> impl Iterator<Item = (ParamId, &Param<D>)> {
+        self.iter().filter(|(_, param)| param.owner == Owner::Shared)
+    }
+
     /// Two different parameters, writable.
     pub fn pair_mut(&mut self, a: ParamId, b: ParamId) -> (&mut Param<D>, &mut Param<D>) {
         let [a, b] = self.all.get_disjoint_mut([a.0, b.0]).expect("two different parameters of this model");
@@ -108,7 +113,8 @@ impl<D: Kernels> std::ops::IndexMut<ParamId> for Params<D> {
     }
 }
 
-/// Gradients of one scalar (a task's loss, or a weighted sum) by parameter; absent where the scalar doesn't reach.
+/// Gradients of one scalar (a task's loss, or a weighted sum) by parameter, or what is remembered of them; absent where the
+/// scalar doesn't reach.
 pub struct Gradients<D: Kernels> {
     by_param: Vec<Option<Buffer<D>>>,
 }
@@ -130,6 +136,28 @@ impl<D: Kernels> Gradients<D> {
         for buffer in self.by_param.iter_mut().filter_map(Option::take) {
             workspace.give(buffer);
         }
+    }
+
+    /// Gives the buffers of the shared parameters back and keeps the others.
+    pub fn clear_shared(&mut self, params: &Params<D>, workspace: &Workspace<D>) {
+        for (id, _) in params.shared() {
+            self.take(id).into_iter().for_each(|buffer| workspace.give(buffer));
+        }
+    }
+
+    /// Puts a buffer in the place of a parameter's gradient, and hands out what was there.
+    pub fn replace(&mut self, id: ParamId, buffer: Buffer<D>) -> Option<Buffer<D>> {
+        let before = self.take(id);
+        self.put(id, buffer);
+        before
+    }
+
+    /// A parameter's place as something of the parameter's own length, zero at first.
+    pub fn whole(&mut self, params: &Params<D>, id: ParamId) -> &mut Buffer<D> {
+        if self.get(id).is_none() {
+            self.put(id, params.device().zeros(params[id].value.shape().0));
+        }
+        self.by_param[id.0].as_mut().expect("just put there")
     }
 
     pub(super) fn take(&mut self, id: ParamId) -> Option<Buffer<D>> {

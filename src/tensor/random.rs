@@ -17,6 +17,11 @@ impl Key {
         self.of_operation(usize::MAX)
     }
 
+    /// The key of a part of the step's batch; the first part's is the step's own.
+    pub fn of_part(self, part: usize) -> Self {
+        if part == 0 { self } else { self.of_operation(usize::MAX - part) }
+    }
+
     /// The key of one operation in that step.
     pub fn of_operation(self, index: usize) -> Self {
         let mixed = splitmix((u64::from(self.1) << 32 | u64::from(self.0)) ^ splitmix(index as u64));

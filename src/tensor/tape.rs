@@ -219,7 +219,7 @@ impl<'a, D: Kernels> Tape<'a, D> {
         self.moved.borrow_mut().push((moved, seen.node));
     }
 
-    /// The gradient of `Σ weight·loss` for these scalars; `gradients` must be clear.
+    /// Adds the gradient of `Σ weight·loss` for these scalars to what is in `gradients`.
     pub fn backward(&self, seeds: &[(Var<()>, f32)], gradients: &mut Gradients<D>) {
         let seed = |&(loss, weight): &(Var<()>, f32)| {
             let mut seed = self.workspace.take(1);

@@ -33,9 +33,7 @@ impl Build for CrMogm {
         hyper::share("alpha", self.alpha)?;
         match self.of.build(tasks)? {
             Method::Gram(of) => Ok(Method::Gram(Box::new(Smoothed { of, alpha: self.alpha, tasks, last: None }))),
-            Method::Loss(_) => {
-                Err(format!("`of` must be a balancer of gradients, `{}` only weighs losses", self.of.name()))
-            }
+            _ => Err(format!("`of` must be a balancer of the Gram matrix, which `{}` is not", self.of.name())),
         }
     }
 }
@@ -123,6 +121,6 @@ mod tests {
     #[test]
     fn a_loss_balancer_cannot_be_smoothed() {
         let problem = CrMogm { of: Box::new(Ls::default().into()), alpha: 0.5 }.build(2).err().unwrap();
-        assert_eq!(problem, "`of` must be a balancer of gradients, `Ls` only weighs losses");
+        assert_eq!(problem, "`of` must be a balancer of the Gram matrix, which `Ls` is not");
     }
 }

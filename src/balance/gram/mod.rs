@@ -45,3 +45,4 @@ pub use pc_grad::PcGrad;
 pub use up_grad::UpGrad;
 
 pub(in crate::balance) use matrix::dot;
+pub(in crate::balance) use nash_mtl::bargain;

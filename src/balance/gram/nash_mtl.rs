@@ -25,6 +25,7 @@ pub struct NashMtl {
 pub enum NashScale {
     /// As the equation `G a = 1/a` says.
     #[default]
+    #[serde(alias = "Raw")]
     Paper,
     /// Times the root of `G`'s Frobenius norm: the solution for the normalised matrix, as the authors' code has it.
     Frobenius,
@@ -87,19 +88,25 @@ impl GramBalancer for Bargaining {
     }
 
     fn coefficients(&mut self, _: &Step, gram: &Gram) -> Coefficients {
-        let mut a = fair_point(gram, 1.0);
-        let sum: f64 = a.iter().sum();
-        let factor = match self.hyper.scale {
-            NashScale::Paper => 1.0,
-            NashScale::Frobenius => (0..gram.tasks()).map(|k| dot(gram.row(k), gram.row(k))).sum::<f64>().sqrt().sqrt(),
-            NashScale::SumToK if sum > 0.0 => a.len() as f64 / sum,
-            NashScale::SumToK => 1.0,
-        };
-        a.iter_mut().for_each(|a| *a *= factor);
+        let a = bargain(gram, self.hyper.scale);
         let coefficients = Coefficients::tasks_weighted(a, gram).clipped_at(self.hyper.max_norm);
         self.last = Some(Agreement { shared: coefficients.shared.clone(), task: coefficients.task.clone() });
         coefficients
     }
+}
+
+/// The tasks' agreement `G a = 1/a`, of this length.
+pub(in crate::balance) fn bargain(gram: &Gram, scale: NashScale) -> Vec<f64> {
+    let mut a = fair_point(gram, 1.0);
+    let sum: f64 = a.iter().sum();
+    let factor = match scale {
+        NashScale::Paper => 1.0,
+        NashScale::Frobenius => (0..gram.tasks()).map(|k| dot(gram.row(k), gram.row(k))).sum::<f64>().sqrt().sqrt(),
+        NashScale::SumToK if sum > 0.0 => a.len() as f64 / sum,
+        NashScale::SumToK => 1.0,
+    };
+    a.iter_mut().for_each(|a| *a *= factor);
+    a
 }
 
 #[cfg(test)]
@@ -132,11 +139,7 @@ mod tests {
         assert!((a(NashScale::SumToK).iter().sum::<f64>() - 2.0).abs() < 1e-12);
         let example = ex_a();
         let longer = example.gram.scaled(&[100.0, 100.0]);
-        let scaled = NashMtl::default().build(2).map(|method| match method {
-            Method::Gram(mut method) => method.coefficients(&example.step(0), &longer).shared,
-            Method::Loss(_) => vec![],
-        });
-        assert_close(&scaled.unwrap(), &[0.006_725, 0.006_015], 1e-6);
+        assert_close(&bargain(&longer, NashScale::Paper), &[0.006_725, 0.006_015], 1e-6);
     }
 
     #[test]

@@ -84,6 +84,16 @@ pub fn pseudo_inverse_mul(matrix: &Gram, x: &[f64]) -> Vec<f64> {
     eigen(matrix).apply(|value| 1.0 / value, x)
 }
 
+/// The positive semidefinite matrix nearest to a symmetric one (Frobenius): without its negative eigenvalues.
+pub fn nearest_semidefinite(matrix: &Gram) -> Gram {
+    let Eigen { values, vectors } = eigen(matrix);
+    if values.last().is_none_or(|least| *least >= 0.0) {
+        return matrix.clone();
+    }
+    let positive = || values.iter().zip(&vectors).take_while(|(value, _)| **value > 0.0);
+    Gram::from_fn(matrix.tasks(), |i, j| positive().map(|(value, v)| value * v[i] * v[j]).sum())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::random_grams::random_grams;
@@ -115,5 +125,15 @@ mod tests {
         assert_close(&pseudo_inverse_mul(&gram, &[1.0, 1.0]), &[0.25, 0.25], 1e-14);
         assert_close(&pseudo_inverse_mul(&gram, &[1.0, -1.0]), &[0.0, 0.0], 1e-14);
         assert_eq!(eigen(&Gram::from_fn(3, |_, _| 0.0)).rank(), 0);
+    }
+
+    #[test]
+    fn negative_eigenvalues_are_taken_out() {
+        let indefinite = Gram::from_rows(&[[1.0, 2.0], [2.0, 1.0]]).unwrap();
+        let nearest = nearest_semidefinite(&indefinite);
+        assert_close(nearest.row(0), &[1.5, 1.5], 1e-12);
+        assert_close(nearest.row(1), &[1.5, 1.5], 1e-12);
+        let gram = Gram::from_rows(&[[2.0, -1.0], [-1.0, 2.0]]).unwrap();
+        assert_eq!(nearest_semidefinite(&gram), gram);
     }
 }

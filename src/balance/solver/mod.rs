@@ -15,7 +15,7 @@ mod simplex;
 
 pub use cagrad::cagrad_weights;
 pub use dual_cone::dual_cone;
-pub use eigen::{Eigen, eigen, pseudo_inverse_mul};
+pub use eigen::{Eigen, eigen, nearest_semidefinite, pseudo_inverse_mul};
 pub use fair_point::fair_point;
 pub use simplex::{min_norm_simplex, project_simplex};
 

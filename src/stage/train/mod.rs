@@ -1,8 +1,12 @@
 //! `Train`: epochs of balanced steps, early stopping on the mean validation AUC, a checkpoint every epoch, exact resume.
 
+mod combine;
+mod curve;
 mod resume;
 mod step;
 mod stopping;
+
+use std::ops::Range;
 
 use serde_json::{Value, json};
 
@@ -17,15 +21,17 @@ use crate::optim::Optimizer;
 use crate::spec::Train;
 use crate::store::Draft;
 use crate::tensor::{Cpu, Kernels, Workspace};
+use curve::{Look, StepCurve};
 use resume::Snapshot;
 pub use step::{Report, Trainer};
 use stopping::{EarlyStopping, Verdict};
 
-/// Where the learning curve lies in an artifact: JSON lines, one object an epoch.
+/// Where the learning curve lies in an artifact: JSON lines, one object for some of the steps (it has a `step`) and one for
+/// every epoch (it has `steps`).
 pub const CURVE: &str = "curve.jsonl";
 
 impl Execute for Train {
-    const REVISION: u32 = 3;
+    const REVISION: u32 = 4;
 
     fn run(&self, cx: &Context, inputs: &Inputs, out: &Draft) -> Result<Outcome, StageError> {
         match cx.device {
@@ -44,6 +50,8 @@ struct Training<'a, D: Kernels> {
     stopping: EarlyStopping,
     /// Parameters of the best epoch so far.
     best: Option<Snapshot>,
+    /// Epochs done.
+    epochs: usize,
     curve: Vec<Value>,
     workspace: Workspace<D>,
 }
@@ -63,22 +71,26 @@ impl<'a, D: Kernels> Training<'a, D> {
             .map_err(|problem| StageError::failed(format!("balancer {problem}")))?;
         let Optimizer::Adam(adam) = stage.optimizer;
         let trainer = Trainer::new(network, adam, method, stage.seed);
-        if trainer.adapts() && halves(&batches(data.train.len(), stage.batch)).is_empty() {
-            return Err(StageError::failed("meta training cuts batches in halves of at least two rows")
-                .hint("`batch` should be at least 4, and there should be that many training rows"));
+        if ranges(&trainer, data.train.len(), stage.batch).is_empty() {
+            let parts = least_rows(&trainer);
+            return Err(StageError::failed(format!(
+                "every batch is cut into {} parts of at least two rows",
+                parts / 2
+            ))
+            .hint(format!("`batch` should be at least {parts}, and there should be that many training rows")));
         }
         let stopping = EarlyStopping::new(stage.patience);
         let workspace = Workspace::new(device);
-        Ok(Self { stage, cx, data, card, trainer, stopping, best: None, curve: Vec::new(), workspace })
+        Ok(Self { stage, cx, data, card, trainer, stopping, best: None, epochs: 0, curve: Vec::new(), workspace })
     }
 
     fn run(mut self, out: &Draft) -> Result<Outcome, StageError> {
         self.resume();
-        while self.curve.len() < self.stage.epochs && !self.stopping.exhausted() {
+        while self.epochs < self.stage.epochs && !self.stopping.exhausted() {
             self.epoch()?;
             self.save()?;
         }
-        let epochs = self.curve.len();
+        let epochs = self.epochs;
         if let Some(best) = &self.best {
             best.restore(&mut self.trainer.network);
         }
@@ -98,7 +110,7 @@ impl<'a, D: Kernels> Training<'a, D> {
 
     /// One pass over the training rows and a look at the validation rows.
     fn epoch(&mut self) -> Result<(), StageError> {
-        let epoch = self.curve.len();
+        let epoch = self.epochs;
         let rows = self.data.train.len();
         let order = epoch_order(rows, self.stage.seed, epoch as u64);
         let mut slot = self.trainer.network.batch_slot(&self.data.schema);
@@ -111,13 +123,12 @@ impl<'a, D: Kernels> Training<'a, D> {
         let mut batch_rows = 0;
         let (cx, stage, schema) = (self.cx, self.stage, &self.data.schema);
         let (trainer, workspace) = (&mut self.trainer, &self.workspace);
-        let mut ranges = batches(rows, stage.batch);
-        if trainer.adapts() {
-            ranges = halves(&ranges);
-        }
+        let ranges = ranges(trainer, rows, stage.batch);
+        let mut curve = StepCurve::new(ranges.len(), tasks);
         let mut support = trainer.adapts();
         let mut counted = 0;
-        for_each_batch(&mut slot, &self.data.train, Some(&order), &ranges, |batch, range| {
+        let cut = (&ranges[..], trainer.parts());
+        for_each_batch(&mut slot, &self.data.train, Some(&order), cut, |batch, range| {
             cx.check_interrupt()?;
             if range.len() != batch_rows {
                 // buffers of another length are of no more use
@@ -130,7 +141,8 @@ impl<'a, D: Kernels> Training<'a, D> {
                 return Ok(());
             }
             support = trainer.adapts();
-            let report = trainer.step(batch, epoch as u64, workspace);
+            let look = curve.look(steps, trainer.steps);
+            let report = trainer.step(batch, epoch as u64, look == Look::Gradients, workspace);
             if let Some(task) = report.losses.iter().position(|loss| !loss.is_finite()) {
                 let task = &schema.tasks[task];
                 let message =
@@ -144,6 +156,7 @@ impl<'a, D: Kernels> Training<'a, D> {
             if let Some(step) = report.max_violation {
                 *violation.get_or_insert(0.0) += step;
             }
+            curve.note(look, epoch, trainer.steps, &report);
             counted += range.len();
             steps += 1;
             let done = format!("epoch {}/{}, loss {:.4}", epoch + 1, stage.epochs, mean(&report.losses));
@@ -152,6 +165,7 @@ impl<'a, D: Kernels> Training<'a, D> {
         })?;
         losses.iter_mut().for_each(|loss| *loss /= counted as f64);
         weights.iter_mut().chain(&mut violation).for_each(|mean| *mean /= f64::from(steps));
+        self.curve.extend(curve.lines);
         self.workspace.clear();
         self.trainer.settle();
         let valid = self.validate()?;
@@ -191,6 +205,7 @@ impl<'a, D: Kernels> Training<'a, D> {
         if let Some(violation) = train.violation {
             line["max_violation"] = json!(violation);
         }
+        self.epochs += 1;
         self.curve.push(line);
         let shown = |value: Option<f64>| value.map_or("undefined".to_owned(), |value| format!("{value:.4}"));
         self.cx.progress.note(&format!(
@@ -210,6 +225,21 @@ struct Means {
     weights: Vec<f64>,
     /// Largest excess load of an expert, see [`Report::max_violation`].
     violation: Option<f64>,
+}
+
+/// The fewest rows of a batch that can be cut into the parts that a step needs, two rows each.
+fn least_rows<D: Kernels>(trainer: &Trainer<D>) -> usize {
+    2 * trainer.parts() * if trainer.adapts() { 2 } else { 1 }
+}
+
+/// The ranges of an epoch; where steps need parts of batches, a last batch too short for them is left out.
+fn ranges<D: Kernels>(trainer: &Trainer<D>, rows: usize, batch: usize) -> Vec<Range<usize>> {
+    let mut ranges = batches(rows, batch);
+    let least = least_rows(trainer);
+    if least > 2 {
+        ranges.retain(|range| range.len() >= least);
+    }
+    if trainer.adapts() { halves(&ranges) } else { ranges }
 }
 
 fn mean(values: &[f64]) -> f64 {

@@ -10,9 +10,9 @@ use super::stopping::EarlyStopping;
 use super::{StageError, Training};
 use crate::balance::Memory;
 use crate::model::Network;
-use crate::optim::AdamSlot;
+use crate::optim::{AdamSlot, AdamState};
 use crate::store::write_atomically;
-use crate::tensor::{Kernels, ParamId};
+use crate::tensor::{Gradients, Kernels, ParamId};
 
 /// The file's name in the stage's scratch folder.
 const FILE: &str = "checkpoint.safetensors";
@@ -45,10 +45,13 @@ struct State {
     steps: u64,
     batches_tracked: i64,
     best_batches_tracked: Option<i64>,
-    /// Adam's steps of each parameter; `None` before its first gradient.
-    adam_steps: Vec<Option<u64>>,
+    /// Each optimizer's steps of each parameter; `None` before its first gradient.
+    adam_steps: Vec<Vec<Option<u64>>>,
+    /// Which parameters of each task something is remembered of.
+    history: Vec<Vec<usize>>,
     balancer: Value,
     stopping: EarlyStopping,
+    epochs: usize,
     curve: Vec<Value>,
 }
 
@@ -57,15 +60,22 @@ impl<D: Kernels> Training<'_, D> {
     pub(super) fn save(&self) -> Result<(), StageError> {
         let network = &self.trainer.network;
         let device = network.params.device();
-        let slots: Vec<_> = (0..network.params.len()).map(|id| self.trainer.adam.slot(ParamId(id))).collect();
+        let ids = || (0..network.params.len()).map(ParamId);
         // bytes at once: the moments of a large model are not to be held twice
         let mut tensors: Vec<(String, Vec<u8>)> = Vec::new();
         let bytes_of = |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|x| x.to_le_bytes()).collect() };
         for (ParamId(id), param) in network.params.iter() {
             tensors.push((format!("value/{id}"), bytes_of(&device.download(&param.value))));
-            if let Some(slot) = slots[id] {
-                tensors.push((format!("m/{id}"), bytes_of(&device.download(&slot.m))));
-                tensors.push((format!("v/{id}"), bytes_of(&device.download(&slot.v))));
+        }
+        for (k, adam) in self.trainer.optimizers.iter().enumerate() {
+            for (id, slot) in ids().filter_map(|id| Some((id.0, adam.slot(id)?))) {
+                tensors.push((format!("m/{k}/{id}"), bytes_of(&device.download(&slot.m))));
+                tensors.push((format!("v/{k}/{id}"), bytes_of(&device.download(&slot.v))));
+            }
+        }
+        for (k, set) in self.trainer.sets.history.iter().enumerate() {
+            for (id, values) in ids().filter_map(|id| Some((id.0, set.get(id)?))) {
+                tensors.push((format!("history/{k}/{id}"), bytes_of(&device.download(values))));
             }
         }
         for (id, values) in self.best.iter().flat_map(|best| best.values.iter().enumerate()) {
@@ -75,9 +85,17 @@ impl<D: Kernels> Training<'_, D> {
             steps: self.trainer.steps,
             batches_tracked: network.batches_tracked,
             best_batches_tracked: self.best.as_ref().map(|best| best.batches_tracked),
-            adam_steps: slots.iter().map(|slot| slot.map(|slot| slot.steps)).collect(),
+            adam_steps: {
+                let steps = |adam: &AdamState<D>| ids().map(|id| adam.slot(id).map(|slot| slot.steps)).collect();
+                self.trainer.optimizers.iter().map(steps).collect()
+            },
+            history: {
+                let present = |set: &Gradients<D>| ids().filter(|id| set.get(*id).is_some()).map(|id| id.0).collect();
+                self.trainer.sets.history.iter().map(present).collect()
+            },
             balancer: self.trainer.method.save(),
             stopping: self.stopping.clone(),
+            epochs: self.epochs,
             curve: self.curve.clone(),
         };
         let path = self.cx.scratch.join(FILE);
@@ -98,7 +116,7 @@ impl<D: Kernels> Training<'_, D> {
         let path = self.cx.scratch.join(FILE);
         let Ok(bytes) = std::fs::read(&path) else { return };
         match self.take_up(&bytes) {
-            Ok(()) => self.cx.progress.note(&format!("resuming after epoch {}", self.curve.len())),
+            Ok(()) => self.cx.progress.note(&format!("resuming after epoch {}", self.epochs)),
             Err(problem) => self.cx.progress.warn(&format!(
                 "starting anew: the checkpoint of an interrupted run is not usable ({problem}): {}",
                 path.display()
@@ -131,27 +149,40 @@ impl<D: Kernels> Training<'_, D> {
             Some(batches_tracked) => Some(Snapshot { values: all("best")?, batches_tracked }),
             None => None,
         };
-        if state.adam_steps.len() != lens.len() {
-            return Err("another number of parameters".to_owned());
+        let fits = |of_params: &Vec<Option<u64>>| of_params.len() == lens.len();
+        if state.adam_steps.len() != self.trainer.optimizers.len() || !state.adam_steps.iter().all(fits) {
+            return Err("another number of parameters or optimizers".to_owned());
+        }
+        if state.history.len() != self.trainer.sets.history.len() {
+            return Err("another number of tasks".to_owned());
         }
         let device = params.device().clone();
-        let mut slots = Vec::with_capacity(lens.len());
-        for (id, (steps, len)) in state.adam_steps.iter().zip(&lens).enumerate() {
-            slots.push(match steps {
-                Some(steps) => {
-                    let (m, v) = (read(format!("m/{id}"), *len)?, read(format!("v/{id}"), *len)?);
-                    Some(AdamSlot::new(device.upload(&m), device.upload(&v), *steps))
-                }
-                None => None,
-            });
+        let mut slots = Vec::new();
+        for (k, steps) in state.adam_steps.iter().enumerate() {
+            for (id, steps) in steps.iter().enumerate().filter_map(|(id, steps)| Some((id, (*steps)?))) {
+                let (m, v) = (read(format!("m/{k}/{id}"), lens[id])?, read(format!("v/{k}/{id}"), lens[id])?);
+                slots.push((k, ParamId(id), AdamSlot::new(device.upload(&m), device.upload(&v), steps)));
+            }
+        }
+        let mut remembered = Vec::new();
+        for (k, ids) in state.history.iter().enumerate() {
+            for &id in ids {
+                let len = *lens.get(id).ok_or("a parameter that is not there")?;
+                let values = read(format!("history/{k}/{id}"), len)?;
+                remembered.push((k, ParamId(id), device.upload(&values)));
+            }
         }
         self.trainer.method.restore(&state.balancer).map_err(|e| e.to_string())?;
         now.restore(&mut self.trainer.network);
-        for (id, slot) in slots.into_iter().enumerate() {
-            self.trainer.adam.restore(ParamId(id), slot);
+        for (k, id, slot) in slots {
+            self.trainer.optimizers[k].restore(id, slot);
+        }
+        for (k, id, values) in remembered {
+            self.trainer.sets.history[k].replace(id, values);
         }
         self.trainer.steps = state.steps;
         self.stopping = state.stopping;
+        self.epochs = state.epochs;
         self.curve = state.curve;
         self.best = best;
         Ok(())

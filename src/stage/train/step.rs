@@ -1,37 +1,50 @@
 //! One step of training: forward once, backward once or once a task, balance, update.
 
+use super::combine::{Combined, Pass, Sets, Shared, combine, look};
 use crate::balance::gram::Gram;
-use crate::balance::{Coefficients, GramBalancer, Method, Step};
+use crate::balance::{Method, Step};
 use crate::model::{Adaptation, Network};
 use crate::nn::Batch;
-use crate::optim::{Adam, AdamState};
-use crate::tensor::{Gradients, Kernels, Key, Mode, Owner, ParamId, Tape, Var, Workspace};
+use crate::optim::{Adam, AdamState, Decay};
+use crate::tensor::{Kernels, Key, Mode, Owner, ParamId, StepBounds, Tape, Workspace};
 
 /// A network, its optimizer and its balancer.
 pub struct Trainer<D: Kernels> {
     /// The model; [`Trainer::settle`] before it is used outside a step.
     pub network: Network<D>,
-    /// Its optimizer.
-    pub adam: AdamState<D>,
+    /// Its optimizer; further ones follow the gradients of single tasks, for a balancer that wants that.
+    pub optimizers: Vec<AdamState<D>>,
     /// Its balancer.
     pub method: Method,
     /// Steps taken.
     pub steps: u64,
     seed: u64,
-    /// One set of gradients a task, or one for all; kept for the next step.
-    gradients: Vec<Gradients<D>>,
+    /// Gradients, kept for the next step, and what is remembered of them.
+    pub(super) sets: Sets<D>,
     /// What adapts within a step, if anything does.
     adaptation: Option<Adaptation>,
-    /// Where that was before it adapted; empty when it has not.
-    before: Vec<(ParamId, Vec<f32>)>,
+    /// What has adapted; empty when nothing has.
+    adapted: Vec<Adapted>,
+}
+
+/// A parameter that has adapted to a support set.
+struct Adapted {
+    id: ParamId,
+    /// Where it was before.
+    before: Vec<f32>,
+    /// How far it went from there.
+    shift: Vec<f32>,
 }
 
 /// What a step says of itself.
 pub struct Report {
     /// Each task's mean loss before the update.
     pub losses: Vec<f64>,
-    /// Each task's weight in the shared gradient.
+    /// Each task's weight in the shared gradient; in the shared update, for a balancer of updates.
     pub weights: Vec<f64>,
+    /// The Gram matrix of the task gradients of the shared parameters: when asked for, and whenever the balancer has
+    /// needed it.
+    pub gram: Option<Gram>,
     /// By how much the busiest expert's load exceeds the mean load, as a share of it, in a model that routes samples.
     pub max_violation: Option<f64>,
 }
@@ -39,10 +52,11 @@ pub struct Report {
 impl<D: Kernels> Trainer<D> {
     /// No step taken yet; `seed` decides dropout masks and the balancer's draws.
     pub fn new(network: Network<D>, adam: Adam, method: Method, seed: u64) -> Self {
-        let adam = AdamState::new(adam, &network.params);
-        let gradients = (0..network.tasks()).map(|_| Gradients::default()).collect();
+        let optimizers = if matches!(method, Method::TaskAdam(_)) { network.tasks() } else { 1 };
+        let optimizers = (0..optimizers).map(|_| AdamState::new(adam, &network.params)).collect();
+        let sets = Sets::new(network.tasks(), &method);
         let adaptation = network.adaptation();
-        Self { network, adam, method, steps: 0, seed, gradients, adaptation, before: Vec::new() }
+        Self { network, optimizers, method, steps: 0, seed, sets, adaptation, adapted: Vec::new() }
     }
 
     /// Whether every batch is to come in halves, one for [`adapt`](Self::adapt) and one for [`step`](Self::step).
@@ -50,187 +64,169 @@ impl<D: Kernels> Trainer<D> {
         self.adaptation.is_some()
     }
 
-    /// Lets what adapts take its step on the support set; the next [`step`](Self::step) is made from there and takes it
-    /// back. Running statistics see both halves, as they do in MTReclib.
-    pub fn adapt(&mut self, support: &Batch<D>, workspace: &Workspace<D>) {
-        let Some(Adaptation { params, rate }) = &self.adaptation else { return };
-        self.adam.catch_up(&mut self.network.params, &support.ids);
-        let mode = Mode::Train { key: Key::of_step(self.seed, self.steps).before() };
-        let tape = Tape::new(&self.network.params, workspace, mode);
-        let losses = self.network.losses(&tape, support);
-        let share = 1.0 / losses.len() as f32;
-        let seeds: Vec<_> = losses.into_iter().map(|(scalar, _)| (scalar, share)).collect();
-        let gradients = &mut self.gradients[0];
-        tape.backward(&seeds, gradients);
-        tape.finish().apply(&mut self.network.params, workspace);
-        self.network.batches_tracked += 1;
-        let device = workspace.device();
-        for id in params {
-            let Some(gradient) = gradients.get(*id) else { continue };
-            let before = device.download(&self.network.params[*id].value);
-            let moved = before.iter().zip(device.download(gradient)).map(|(x, g)| x - rate * g);
-            device.write(&mut self.network.params[*id].value, &moved.collect::<Vec<f32>>());
-            self.before.push((*id, before));
-        }
-        gradients.clear(workspace);
+    /// Into how many parts [`step`](Self::step) wants a batch to be cut.
+    pub fn parts(&self) -> usize {
+        self.method.batches()
     }
 
-    /// Takes the step of what has adapted back.
+    /// Lets what adapts take its step on the support set (whatever parts it comes in); the next [`step`](Self::step) is made
+    /// from there and takes it back. Running statistics see both halves, as they do in MTReclib.
+    pub fn adapt(&mut self, support: &[Batch<D>], workspace: &Workspace<D>) {
+        let Some(Adaptation { params, rate }) = &self.adaptation else { return };
+        self.optimizers.iter_mut().for_each(|adam| adam.catch_up(&mut self.network.params, &support[0].ids));
+        let key = Key::of_step(self.seed, self.steps).before();
+        let gradients = &mut self.sets.gradients[0];
+        for (part, batch) in support.iter().enumerate() {
+            let tape = Tape::new(&self.network.params, workspace, Mode::Train { key: key.of_part(part) });
+            let losses = self.network.losses(&tape, batch);
+            let share = 1.0 / (losses.len() * support.len()) as f32;
+            let seeds: Vec<_> = losses.into_iter().map(|(scalar, _)| (scalar, share)).collect();
+            tape.backward(&seeds, gradients);
+            tape.finish().apply(&mut self.network.params, workspace);
+            self.network.batches_tracked += 1;
+        }
+        let device = workspace.device();
+        for &id in params {
+            let Some(gradient) = gradients.get(id) else { continue };
+            let before = device.download(&self.network.params[id].value);
+            let shift = device.download(gradient).iter().map(|g| -rate * g).collect();
+            self.adapted.push(Adapted { id, before, shift });
+        }
+        gradients.clear(workspace);
+        self.shift();
+    }
+
+    /// Moves what has adapted from where it is now.
+    fn shift(&mut self) {
+        let device = self.network.params.device().clone();
+        for Adapted { id, shift, .. } in &self.adapted {
+            let value = &mut self.network.params[*id].value;
+            let moved: Vec<f32> = device.download(value).iter().zip(shift).map(|(x, shift)| x + shift).collect();
+            device.write(value, &moved);
+        }
+    }
+
+    /// Takes what has adapted back to where it was.
     fn take_back(&mut self) {
         let device = self.network.params.device().clone();
-        for (id, before) in self.before.drain(..) {
-            device.write(&mut self.network.params[id].value, &before);
+        for Adapted { id, before, .. } in &self.adapted {
+            device.write(&mut self.network.params[*id].value, before);
         }
     }
 
     /// Brings every parameter up to date: between two steps, rows of embedding tables may wait for theirs.
     pub fn settle(&mut self) {
-        self.adam.settle(&mut self.network.params);
+        self.optimizers.iter_mut().for_each(|adam| adam.settle(&mut self.network.params));
     }
 
-    /// One optimizer step on a batch. Nothing is updated when a loss is not finite.
-    pub fn step(&mut self, batch: &Batch<D>, epoch: u64, workspace: &Workspace<D>) -> Report {
-        self.adam.catch_up(&mut self.network.params, &batch.ids);
-        let mode = Mode::Train { key: Key::of_step(self.seed, self.steps) };
-        let tape = Tape::new(&self.network.params, workspace, mode);
-        let scalars = self.network.losses(&tape, batch);
-        let losses: Vec<f64> = scalars.iter().map(|(_, loss)| *loss).collect();
-        let scalars: Vec<Var<()>> = scalars.into_iter().map(|(scalar, _)| scalar).collect();
+    /// One optimizer step on a batch, in as many [`parts`](Self::parts) as the balancer wants; `observe` asks for the Gram
+    /// matrix of the task gradients even where the balancer can do without. Nothing is updated when a loss is not finite.
+    pub fn step(&mut self, parts: &[Batch<D>], epoch: u64, observe: bool, workspace: &Workspace<D>) -> Report {
+        let ids = &parts[0].ids;
+        self.optimizers.iter_mut().for_each(|adam| adam.catch_up(&mut self.network.params, ids));
+        let key = Key::of_step(self.seed, self.steps);
+        let mut losses = vec![0.0; self.network.tasks()];
+        let pass = |(part, batch): (usize, &Batch<D>)| {
+            let tape = Tape::new(&self.network.params, workspace, Mode::Train { key: key.of_part(part) });
+            let (scalars, values): (Vec<_>, Vec<_>) = self.network.losses(&tape, batch).into_iter().unzip();
+            losses.iter_mut().zip(values).for_each(|(mean, loss): (&mut f64, f64)| *mean += loss / parts.len() as f64);
+            Pass { tape, losses: scalars }
+        };
+        let passes: Vec<Pass<D>> = parts.iter().enumerate().map(pass).collect();
         if losses.iter().any(|loss| !loss.is_finite()) {
             let weights = vec![0.0; losses.len()];
-            drop(tape);
+            drop(passes);
             self.take_back();
-            return Report { losses, weights, max_violation: None };
+            self.adapted.clear();
+            return Report { losses, weights, gram: None, max_violation: None };
         }
         let step = Step { index: self.steps, epoch, seed: self.seed, losses: &losses };
-        let applied = match &mut self.method {
-            Method::Loss(balancer) => {
-                let weights = balancer.weights(&step);
-                backward(&tape, &scalars, &weights, &mut self.gradients[0]);
-                Applied::Together { shared: weights, factors: None, clip: 1.0 }
-            }
-            Method::Gram(balancer) => balance_gram(balancer.as_mut(), &step, &tape, &scalars, &mut self.gradients),
-        };
-        let statistics = tape.finish();
-        let max_violation = statistics.max_violation(workspace.device());
-        statistics.apply(&mut self.network.params, workspace);
-        self.network.batches_tracked += 1;
+        // a Gram balancer looks for itself
+        let seen = (observe && !matches!(self.method, Method::Gram(_) | Method::Cross(_)))
+            .then(|| look(&passes[0], &mut self.sets.gradients));
+        let combined = combine(&mut self.method, &step, &passes, ids, &mut self.sets, &mut self.optimizers[0]);
+        let statistics: Vec<_> = passes.into_iter().map(|pass| pass.tape.finish()).collect();
+        let max_violation =
+            statistics.iter().filter_map(|seen| seen.max_violation(workspace.device())).reduce(f64::max);
+        for seen in statistics {
+            seen.apply(&mut self.network.params, workspace);
+            self.network.batches_tracked += 1;
+        }
         self.steps += 1;
         self.take_back();
-        self.update(batch, &applied);
-        self.gradients.iter_mut().for_each(|gradients| gradients.clear(workspace));
-        if let Method::Loss(balancer) = &mut self.method
-            && balancer.wants_losses_after_step()
-        {
-            // the same masks and batch statistics as the step itself; running statistics and routers' biases stay
-            let tape = Tape::new(&self.network.params, workspace, mode);
-            let fresh: Vec<f64> = self.network.losses(&tape, batch).iter().map(|(_, loss)| *loss).collect();
-            tape.finish().discard(workspace);
+        self.update(ids, &combined);
+        self.sets.clear(workspace);
+        self.look_again(&parts[0], key, workspace);
+        self.adapted.clear();
+        Report { losses, weights: combined.weights, gram: seen.or(combined.gram), max_violation }
+    }
+
+    /// Adam, or what the balancer makes of it, on every parameter some task reaches.
+    fn update(&mut self, ids: &D::Ids, combined: &Combined) {
+        let Self { network, optimizers, method, sets: Sets { gradients, history }, .. } = self;
+        let params = &mut network.params;
+        let decay = if method.owns_update() { Decay::Decoupled } else { Decay::Coupled };
+        for id in (0..params.len()).map(ParamId) {
+            let terms = match (params[id].owner, &combined.shared) {
+                (Owner::Nobody, _) => continue,
+                (Owner::Task(task), _) => combined.of_task(task, id, gradients),
+                (Owner::Shared, Shared::Sum(coefficients)) => Combined::of_shared(coefficients, id, gradients),
+                (Owner::Shared, Shared::Averages(coefficients)) => {
+                    let averages = history.iter().zip(coefficients);
+                    let terms: Vec<_> = averages.filter_map(|(set, w)| Some((*w as f32, set.get(id)?))).collect();
+                    optimizers[0].step_whole(params, id, &terms);
+                    continue;
+                }
+                (Owner::Shared, Shared::Updates(weights)) => {
+                    let of_tasks: Vec<_> = gradients.iter().map(|set| set.get(id)).collect();
+                    let weights: Vec<f32> = weights.iter().map(|w| *w as f32).collect();
+                    optimizers[0].step_by_task(params, id, ids, &of_tasks, &weights);
+                    continue;
+                }
+                (Owner::Shared, Shared::TaskAdam(weights)) => {
+                    // decay is the first task's to do
+                    let mut decay = decay;
+                    for ((adam, set), w) in optimizers.iter_mut().zip(&*gradients).zip(weights) {
+                        if let Some(gradient) = set.get(id) {
+                            adam.step(params, id, ids, decay, &[(*w as f32, gradient)]);
+                            decay = Decay::Without;
+                        }
+                    }
+                    continue;
+                }
+            };
+            match method.bounds() {
+                Some(bounds) => {
+                    let bounds = StepBounds { relative: bounds.relative as f32, absolute: bounds.absolute as f32 };
+                    optimizers[0].step_clipped(params, id, ids, bounds, &terms);
+                }
+                None => optimizers[0].step(params, id, ids, decay, &terms),
+            }
+        }
+    }
+
+    /// Shows a balancer that wants them the losses of the same batch after the update: with the same masks, batch statistics
+    /// and adaptation; running statistics and routers' biases stay.
+    fn look_again(&mut self, batch: &Batch<D>, key: Key, workspace: &Workspace<D>) {
+        if self.method.wants_losses_after_step().is_none() {
+            return;
+        }
+        let before: Vec<Vec<f32>> = self
+            .adapted
+            .iter()
+            .map(|adapted| workspace.device().download(&self.network.params[adapted.id].value))
+            .collect();
+        self.shift();
+        let tape = Tape::new(&self.network.params, workspace, Mode::Train { key });
+        let fresh: Vec<f64> = self.network.losses(&tape, batch).iter().map(|(_, loss)| *loss).collect();
+        tape.finish().discard(workspace);
+        for (adapted, before) in self.adapted.iter().zip(before) {
+            workspace.device().write(&mut self.network.params[adapted.id].value, &before);
+        }
+        if let Some(balancer) = self.method.wants_losses_after_step() {
             balancer.after_step(&fresh);
         }
-        Report { losses, weights: applied.shared().to_vec(), max_violation }
     }
-
-    /// Adam on every parameter some task reaches.
-    fn update(&mut self, batch: &Batch<D>, applied: &Applied) {
-        for id in (0..self.network.params.len()).map(ParamId) {
-            let mut gradients = Vec::with_capacity(self.gradients.len());
-            match (self.network.params[id].owner, applied) {
-                (Owner::Nobody, _) => {}
-                (owner, Applied::Together { factors, clip, .. }) => {
-                    let factor = match (owner, factors) {
-                        (Owner::Task(k), Some(factors)) => factors[k],
-                        (Owner::Task(_), None) => 1.0,
-                        _ => *clip,
-                    };
-                    gradients.extend(self.gradients[0].get(id).map(|gradient| (factor as f32, gradient)));
-                }
-                (Owner::Task(k), Applied::Apart { task, .. }) => {
-                    gradients.extend(self.gradients[k].get(id).map(|gradient| (task[k] as f32, gradient)));
-                }
-                (Owner::Shared, Applied::Apart { shared, clip, .. }) => {
-                    for (gradients_k, w) in self.gradients.iter().zip(shared) {
-                        gradients.extend(gradients_k.get(id).map(|gradient| ((w * clip) as f32, gradient)));
-                    }
-                }
-            }
-            self.adam.step(&mut self.network.params, id, &batch.ids, &gradients);
-        }
-    }
-}
-
-/// How the gradients at hand are to be combined.
-enum Applied {
-    /// One set of gradients, of `Σ w_k L_k`; task k's own are scaled by `factors[k]`, the shared ones by `clip`.
-    Together { shared: Vec<f64>, factors: Option<Vec<f64>>, clip: f64 },
-    /// One set a task.
-    Apart { shared: Vec<f64>, task: Vec<f64>, clip: f64 },
-}
-
-impl Applied {
-    fn shared(&self) -> &[f64] {
-        match self {
-            Self::Together { shared, .. } | Self::Apart { shared, .. } => shared,
-        }
-    }
-}
-
-/// The gradient of `Σ w_k L_k`; a task of weight zero is left out, so that its own parameters have none.
-fn backward<D: Kernels>(tape: &Tape<D>, scalars: &[Var<()>], weights: &[f64], gradients: &mut Gradients<D>) {
-    let seeds = scalars.iter().zip(weights).filter(|(_, w)| **w != 0.0);
-    let seeds: Vec<_> = seeds.map(|(scalar, w)| (*scalar, *w as f32)).collect();
-    tape.backward(&seeds, gradients);
-}
-
-/// Task gradients, their Gram matrix over the shared parameters, and the balancer's answer.
-fn balance_gram<D: Kernels>(
-    balancer: &mut dyn GramBalancer,
-    step: &Step,
-    tape: &Tape<D>,
-    scalars: &[Var<()>],
-    gradients: &mut [Gradients<D>],
-) -> Applied {
-    let tasks = scalars.len();
-    let ready = balancer.without_gram(step);
-    // one backward pass will do when every task's own gradient can be recovered from the weighted sum
-    if let Some(Coefficients { shared, task, max_norm }) = &ready
-        && shared.iter().all(|w| *w != 0.0)
-    {
-        backward(tape, scalars, shared, &mut gradients[0]);
-        let factors = task.iter().zip(shared).map(|(t, w)| t / w).collect();
-        let coefficients = Coefficients { shared: shared.clone(), task: task.clone(), max_norm: *max_norm };
-        let clip = match max_norm {
-            Some(_) => coefficients.clip_factor(gram_of(tape, &gradients[..1])[0].sqrt()),
-            None => 1.0,
-        };
-        return Applied::Together { shared: shared.clone(), factors: Some(factors), clip };
-    }
-    for (scalar, gradients) in scalars.iter().zip(gradients.iter_mut()) {
-        tape.backward(&[(*scalar, 1.0)], gradients);
-    }
-    let inner = gram_of(tape, gradients);
-    let gram = Gram::from_fn(tasks, |i, j| inner[i * tasks + j]);
-    let coefficients = ready.unwrap_or_else(|| balancer.coefficients(step, &gram));
-    let clip = coefficients.clip_factor(gram.quadratic(&coefficients.shared).max(0.0).sqrt());
-    Applied::Apart { shared: coefficients.shared, task: coefficients.task, clip }
-}
-
-/// Inner products of sets of gradients over the shared parameters, row-major; a parameter that a set lacks adds nothing.
-fn gram_of<D: Kernels>(tape: &Tape<D>, sets: &[Gradients<D>]) -> Vec<f64> {
-    let n = sets.len();
-    let mut gram = vec![0.0; n * n];
-    for (id, _) in tape.params().iter().filter(|(_, param)| param.owner == Owner::Shared) {
-        let present: Vec<usize> = (0..n).filter(|&k| sets[k].get(id).is_some()).collect();
-        let buffers: Vec<_> = sets.iter().filter_map(|set| set.get(id)).collect();
-        let mut part = vec![0.0; buffers.len() * buffers.len()];
-        tape.device().add_gram(&buffers, &mut part);
-        for (a, &i) in present.iter().enumerate() {
-            for (b, &j) in present.iter().enumerate() {
-                gram[i * n + j] += part[a * buffers.len() + b];
-            }
-        }
-    }
-    gram
 }
 
 #[cfg(test)]
@@ -239,7 +235,7 @@ mod tests {
     use crate::balance::{Balancer, loss::Ls};
     use crate::data::{Field, RawBatch, Schema};
     use crate::model::{MetaHeac, Sizes};
-    use crate::tensor::Cpu;
+    use crate::tensor::{Cpu, Gradients};
 
     fn schema() -> Schema {
         Schema {
@@ -279,14 +275,14 @@ mod tests {
         let mut meta = trainer(true);
         let mut slot = meta.network.batch_slot(&schema());
         let start = values(&meta);
-        meta.adapt(slot.load(&rows(0)), &workspace);
-        let report = meta.step(slot.load(&rows(7)), 0, &workspace);
+        meta.adapt(slot.load(&rows(0), 1), &workspace);
+        let report = meta.step(slot.load(&rows(7), 1), 0, false, &workspace);
 
         // the same by hand: the step on the support set, then an ordinary trainer on the query set
         let mut plain = trainer(false);
         let mut gradients = Gradients::default();
         {
-            let batch = slot.load(&rows(0));
+            let batch = &slot.load(&rows(0), 1)[0];
             let tape = Tape::new(&plain.network.params, &workspace, Mode::Train { key: Key::of_step(9, 9) });
             let losses = plain.network.losses(&tape, batch);
             tape.backward(&[(losses[0].0, 0.5), (losses[1].0, 0.5)], &mut gradients);
@@ -305,7 +301,7 @@ mod tests {
             device.write(&mut plain.network.params[id].value, &moved);
         }
         let adapted = values(&plain);
-        let expected = plain.step(slot.load(&rows(7)), 0, &workspace);
+        let expected = plain.step(slot.load(&rows(7), 1), 0, false, &workspace);
         assert_eq!(report.losses, expected.losses);
         let by_hand = values(&plain);
         for (k, (name, after)) in values(&meta).iter().enumerate() {

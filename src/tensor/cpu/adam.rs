@@ -2,13 +2,11 @@
 
 use std::ops::Range;
 
+use super::held::{CHUNK, Walk};
 use super::pieces::{Shared, for_each_piece, range};
 use crate::tensor::buffer::CpuSlice;
-use crate::tensor::kernels::{AdamStep, MissedSteps, WaitingTable};
+use crate::tensor::kernels::{AdamStep, Held, MissedSteps, WaitingTable};
 use crate::tensor::{Cpu, FieldIds};
-
-/// Elements of a piece.
-const CHUNK: usize = 1 << 14;
 
 /// One element: `g` is the gradient before weight decay.
 #[inline(always)]
@@ -16,7 +14,7 @@ fn update(step: &AdamStep, g: f32, value: &mut f32, m: &mut f32, v: &mut f32) {
     let g = g + step.weight_decay * *value;
     *m += (1.0 - step.beta1) * (g - *m);
     *v = step.beta2 * *v + (1.0 - step.beta2) * g * g;
-    *value -= step.step_size * *m / (v.sqrt() / step.root_correction2 + step.eps);
+    *value = step.keep * *value - step.step_size * *m / (v.sqrt() / step.root_correction2 + step.eps);
 }
 
 simd_fn! {
@@ -36,21 +34,25 @@ simd_fn! {
     }
 }
 
-/// One step of a dense parameter.
-pub(super) fn dense(
+/// One step of a parameter. Coordinates that the gradients do not hold move by momentum and weight decay all the same.
+pub(super) fn adam(
     step: &AdamStep,
+    held: Held<Cpu>,
     value: &mut [f32],
     moments: (&mut [f32], &mut [f32]),
     gradients: &[(f32, &[f32])],
 ) {
-    let len = value.len();
+    let walk = Walk::new(held, value.len());
     let (value, m, v) = (Shared::new(value), Shared::new(moments.0), Shared::new(moments.1));
-    for_each_piece(len.div_ceil(CHUNK), len, |piece| {
-        let at = range(piece, CHUNK, len);
-        let parts: Vec<_> = gradients.iter().map(|(w, g)| (*w, &g[at.clone()])).collect();
-        // SAFETY: each piece has its own elements.
-        let (value, m, v) = unsafe { (value.part(at.clone()), m.part(at.clone()), v.part(at)) };
-        run(step, value, m, v, &parts);
+    walk.for_each_piece(|piece| {
+        let mut parts = Vec::with_capacity(gradients.len());
+        walk.runs(piece, |at, held| {
+            parts.clear();
+            parts.extend(held.iter().flat_map(|held| gradients.iter().map(|(w, g)| (*w, &g[held.clone()]))));
+            // SAFETY: each piece has its own elements, and takes them one run after the other.
+            let (value, m, v) = unsafe { (value.part(at.clone()), m.part(at.clone()), v.part(at)) };
+            run(step, value, m, v, &parts);
+        });
     });
 }
 
@@ -87,42 +89,6 @@ fn gradients_of<'a, 'b>(
     parts.clear();
     parts.extend(gradients.iter().map(|(w, gradient)| (*w, &gradient[compact * width..(compact + 1) * width])));
     parts
-}
-
-/// One step of a table whose gradients hold the batch's compact rows only. The other rows' gradient is zero, and they move
-/// by momentum and weight decay all the same, as dense Adam moves them.
-pub(super) fn all_rows(
-    step: &AdamStep,
-    width: usize,
-    ids: &FieldIds,
-    value: &mut [f32],
-    moments: (&mut [f32], &mut [f32]),
-    gradients: &[(f32, &[f32])],
-) {
-    let count = value.len() / width;
-    let rows_a_piece = (CHUNK / width).max(1);
-    let touched = ids.ascending();
-    let table = Table::new(width, value, moments);
-    for_each_piece(count.div_ceil(rows_a_piece), count * width, |piece| {
-        let rows = range(piece, rows_a_piece, count);
-        let first = touched.partition_point(|&(row, _)| (row as usize) < rows.start);
-        let last = touched.partition_point(|&(row, _)| (row as usize) < rows.end);
-        let mut parts = Vec::with_capacity(gradients.len());
-        let mut next = rows.start;
-        for &(row, compact) in &touched[first..last] {
-            let row = row as usize;
-            // SAFETY: each piece has its own rows, and takes them one run after the other.
-            let [value, m, v] = unsafe { table.rows(next..row) };
-            run(step, value, m, v, &[]);
-            // SAFETY: as above.
-            let [value, m, v] = unsafe { table.rows(row..row + 1) };
-            run(step, value, m, v, gradients_of(&mut parts, gradients, width, compact as usize));
-            next = row + 1;
-        }
-        // SAFETY: as above.
-        let [value, m, v] = unsafe { table.rows(next..rows.end) };
-        run(step, value, m, v, &[]);
-    });
 }
 
 /// One step of the batch's rows; the others wait for [`catch_up`].

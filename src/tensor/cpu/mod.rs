@@ -10,7 +10,9 @@ mod simd;
 
 mod activate;
 mod adam;
+mod columns;
 mod fields;
+mod held;
 mod lanes;
 mod loss;
 mod mixture;
@@ -25,13 +27,15 @@ mod routes;
 mod scratch;
 mod swiglu;
 mod tokens;
+mod updates;
 
 use dfdx::tensor::{TensorFromVec, ZerosTensor};
 
 use super::buffer::CpuSlice;
 use super::kernels::{
-    AdamStep, Dropout, FieldsInputs, FieldsShape, FieldsSinks, Kernels, MissedSteps, MixShape, NormInputs, NormShape,
-    Product, RouteRule, RoutedInputs, RoutedShape, RoutedSinks, Sink, WaitingTable,
+    AdamStep, ColumnMap, Dropout, FieldsInputs, FieldsShape, FieldsSinks, Held, Kernels, MissedSteps, MixShape,
+    NormInputs, NormShape, Product, RouteRule, RoutedInputs, RoutedShape, RoutedSinks, Sink, StepBounds, TaskGradients,
+    WaitingTable,
 };
 use super::{Buffer, Cpu, FieldIds};
 
@@ -265,26 +269,66 @@ impl Kernels for Cpu {
     fn adam(
         &self,
         step: &AdamStep,
+        held: Held<Self>,
         value: &mut Buffer<Self>,
         moments: (&mut Buffer<Self>, &mut Buffer<Self>),
         gradients: &[(f32, &Buffer<Self>)],
     ) {
-        let gradients: Vec<_> = gradients.iter().map(|(w, g)| (*w, g.slice())).collect();
-        adam::dense(step, value.slice_mut(), (moments.0.slice_mut(), moments.1.slice_mut()), &gradients);
+        let gradients: Vec<_> = gradients.iter().map(|(w, gradient)| (*w, gradient.slice())).collect();
+        adam::adam(step, held, value.slice_mut(), (moments.0.slice_mut(), moments.1.slice_mut()), &gradients);
     }
 
-    fn adam_rows(
+    fn clipped_adam(
         &self,
         step: &AdamStep,
-        width: usize,
-        ids: &FieldIds,
+        bounds: StepBounds,
+        held: Held<Self>,
         value: &mut Buffer<Self>,
         moments: (&mut Buffer<Self>, &mut Buffer<Self>),
         gradients: &[(f32, &Buffer<Self>)],
     ) {
-        let gradients: Vec<_> = gradients.iter().map(|(w, g)| (*w, g.slice())).collect();
+        let gradients: Vec<_> = gradients.iter().map(|(w, gradient)| (*w, gradient.slice())).collect();
         let moments = (moments.0.slice_mut(), moments.1.slice_mut());
-        adam::all_rows(step, width, ids, value.slice_mut(), moments, &gradients);
+        updates::clipped(step, bounds, held, value.slice_mut(), moments, &gradients);
+    }
+
+    fn add_update_gram(
+        &self,
+        step: &AdamStep,
+        held: Held<Self>,
+        moments: (&Buffer<Self>, &Buffer<Self>),
+        gradients: &TaskGradients<Self>,
+        gram: &mut [f64],
+    ) {
+        let gradients: Vec<_> = gradients.iter().map(|gradient| gradient.map(|gradient| gradient.slice())).collect();
+        updates::add_gram(step, held, (moments.0.slice(), moments.1.slice()), &gradients, gram);
+    }
+
+    fn adam_by_task(
+        &self,
+        step: &AdamStep,
+        held: Held<Self>,
+        value: &mut Buffer<Self>,
+        moments: (&mut Buffer<Self>, &mut Buffer<Self>),
+        gradients: &TaskGradients<Self>,
+        weights: &[f32],
+    ) {
+        let gradients: Vec<_> = gradients.iter().map(|gradient| gradient.map(|gradient| gradient.slice())).collect();
+        let moments = (moments.0.slice_mut(), moments.1.slice_mut());
+        updates::by_task(step, held, value.slice_mut(), moments, &gradients, weights);
+    }
+
+    fn blend(&self, held: Held<Self>, gradient: &Buffer<Self>, keep: f32, take: f32, average: &mut Buffer<Self>) {
+        columns::blend(held, gradient.slice(), keep, take, average.slice_mut());
+    }
+
+    fn excess(&self, held: Held<Self>, gradient: &Buffer<Self>, sums: &mut Buffer<Self>) -> f64 {
+        columns::excess(held, gradient.slice(), sums.slice_mut())
+    }
+
+    fn map_columns(&self, columns: &[&Buffer<Self>], map: ColumnMap, out: &mut Buffer<Self>) {
+        let columns: Vec<_> = columns.iter().map(|column| column.slice()).collect();
+        columns::map(&columns, map, out.slice_mut());
     }
 
     fn adam_batch_rows(

@@ -17,6 +17,15 @@ pub(super) fn for_each_piece(pieces: usize, operations: usize, work: impl Fn(usi
     }
 }
 
+/// The results of `work` for every piece, in order; in parallel when `operations` (in all) are worth it.
+pub(super) fn map_pieces<T: Send>(pieces: usize, operations: usize, work: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
+    if pieces == 1 || operations < SERIAL {
+        (0..pieces).map(work).collect()
+    } else {
+        (0..pieces).into_par_iter().with_max_len(1).map(work).collect()
+    }
+}
+
 /// Cuts `0..len` into equal ranges of at most `piece` (the last may be shorter).
 pub(super) fn range(index: usize, piece: usize, len: usize) -> Range<usize> {
     index * piece..((index + 1) * piece).min(len)

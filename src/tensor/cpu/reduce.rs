@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::pieces::{Shared, for_each_piece, range};
+use super::pieces::{Shared, for_each_piece, map_pieces, range};
 
 /// Rows summed in f32 before the partial sum is added to an f64: keeps long sums exact to about f32 rounding.
 pub(super) const ROWS: usize = 64;
@@ -98,28 +98,25 @@ pub(super) fn add_gram(buffers: &[&[f32]], gram: &mut [f64]) {
         sums
     };
     let chunks = len.div_ceil(CHUNK);
-    let partials: Vec<Vec<f64>> = if chunks <= 4 {
-        (0..chunks).map(partial).collect()
-    } else {
-        (0..chunks).into_par_iter().map(partial).collect()
-    };
-    for sums in partials {
-        let mut sums = sums.into_iter();
-        for i in 0..tasks {
-            for j in i..tasks {
-                let sum = sums.next().unwrap_or(0.0);
-                gram[i * tasks + j] += sum;
-                if i != j {
-                    gram[j * tasks + i] += sum;
-                }
-            }
+    for sums in map_pieces(chunks, len * tasks, partial) {
+        add_triangle(&sums, tasks, gram);
+    }
+}
+
+/// Adds the upper triangle of a symmetric K×K matrix, row by row, to the whole matrix.
+pub(super) fn add_triangle(sums: &[f64], tasks: usize, gram: &mut [f64]) {
+    let pairs = (0..tasks).flat_map(|i| (i..tasks).map(move |j| (i, j)));
+    for ((i, j), sum) in pairs.zip(sums) {
+        gram[i * tasks + j] += sum;
+        if i != j {
+            gram[j * tasks + i] += sum;
         }
     }
 }
 
 simd_fn! {
     /// Inner product in f64, over independent lanes so that it vectorises in a fixed order.
-    fn dot(x: &[f32], y: &[f32]) -> f64 {
+    pub(super) fn dot(x: &[f32], y: &[f32]) -> f64 {
         const LANES: usize = 16;
         let mut lanes = [0.0f64; LANES];
         let (xs, x_rest) = x.as_chunks::<LANES>();
