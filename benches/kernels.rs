@@ -155,6 +155,15 @@ fn norm(c: &mut Criterion) {
         let inputs = NormInputs { x: &x, out: &out, gain: &gain, statistics: &statistics };
         let (mut pulled, mut d_gain) = (noise(&device, len), device.zeros(columns));
         let values = device.download(&pulled);
+        group.throughput(Throughput::Elements(4 * len as u64));
+        group.bench_function("Gram of two tasks' updates", |bench| {
+            bench.iter(|| {
+                let mut gram = [0.0; 4];
+                let (gradients, moments) = ([Some(&buffers[0]), Some(&buffers[1])], (&buffers[2], &buffers[3]));
+                device.add_update_gram(&step, Held::All, moments, &gradients, &mut gram);
+                black_box(gram)
+            });
+        });
         group.throughput(Throughput::Elements(7 * len as u64));
         group.bench_function(format!("backward, {cols}"), |bench| {
             bench.iter_custom(|times| {
@@ -221,14 +230,6 @@ fn updates(c: &mut Criterion) {
     group.throughput(Throughput::Elements(7 * len as u64));
     let [value, m, v, gradient] = &mut buffers[..] else { unreachable!("four buffers") };
     device.write(v, &vec![1.0; len]);
-    group.bench_function("Gram of two tasks' updates", |bench| {
-        bench.iter(|| {
-            let mut gram = [0.0; 4];
-            let (gradients, moments) = ([Some(&buffers[0]), Some(&buffers[1])], (&buffers[2], &buffers[3]));
-            device.add_update_gram(&step, Held::All, moments, &gradients, &mut gram);
-            black_box(gram)
-        });
-    });
     group.bench_function("Adam", |bench| {
         bench.iter(|| device.adam(&step, Held::All, value, (m, v), &[(1.0, gradient)]))
     });

@@ -166,6 +166,11 @@ impl Driver {
         }
     }
 
+    /// Whether the balancer wants the losses of the same batch after the step.
+    pub fn wants_losses_after_step(&mut self) -> bool {
+        self.method.wants_losses_after_step().is_some()
+    }
+
     /// Tells a balancer that wants them the losses of the same batch after the step.
     pub fn after_step(&mut self, losses: &[f64]) {
         if let Some(balancer) = self.method.wants_losses_after_step() {

@@ -91,7 +91,7 @@ mod tests {
     fn the_first_updates_are_signs() {
         let [step, ..] = SEQUENCE;
         let batch = [step.map(|g| g.to_vec()).to_vec()];
-        for (scale, expected) in [(NashScale::Paper, 0.707_107), (NashScale::Frobenius, 1.189_207)] {
+        for (scale, expected) in [(NashScale::Paper, 0.5f64.sqrt()), (NashScale::Frobenius, 2f64.powf(0.25))] {
             let hyper = Pub { scale, update_weights_every: 1 };
             let mut driver = Driver::new(hyper.build(2).unwrap(), rates(0.1), vec![1.0, 1.0], 1);
             let answer = driver.step(0, &[1.0, 1.0], &batch);

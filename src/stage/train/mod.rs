@@ -2,9 +2,12 @@
 
 mod combine;
 mod curve;
+mod record;
 mod resume;
 mod step;
 mod stopping;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 
@@ -22,7 +25,7 @@ use crate::spec::Train;
 use crate::store::Draft;
 use crate::tensor::{Cpu, Kernels, Workspace};
 use curve::{Look, StepCurve};
-use resume::Snapshot;
+use record::Snapshot;
 pub use step::{Report, Trainer};
 use stopping::{EarlyStopping, Verdict};
 

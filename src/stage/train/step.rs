@@ -120,7 +120,8 @@ impl<D: Kernels> Trainer<D> {
     }
 
     /// One optimizer step on a batch, in as many [`parts`](Self::parts) as the balancer wants; `observe` asks for the Gram
-    /// matrix of the task gradients even where the balancer can do without. Nothing is updated when a loss is not finite.
+    /// matrix of the task gradients of a balancer that does not look at it (one that does and skips a step is not disturbed).
+    /// Nothing is updated when a loss is not finite.
     pub fn step(&mut self, parts: &[Batch<D>], epoch: u64, observe: bool, workspace: &Workspace<D>) -> Report {
         let ids = &parts[0].ids;
         self.optimizers.iter_mut().for_each(|adam| adam.catch_up(&mut self.network.params, ids));
