@@ -10,6 +10,7 @@ use clap::Parser;
 use mtorec::balance::Balancer;
 use mtorec::balance::gram::NashMtl;
 use mtorec::balance::loss::Ls;
+use mtorec::balance::update::Pub;
 use mtorec::data::{Field, Parts, RawBatch, Rows, Schema, batches, epoch_order};
 use mtorec::model::{Aitm, Arch, Mmoe, Network, Ple, SharedBottom, Sizes, Stem};
 use mtorec::optim::Adam;
@@ -99,6 +100,9 @@ impl Work {
                 all.push(Self { model, method, ..step });
             }
         }
+        for model in ["SharedBottom", "Mmoe"] {
+            all.push(Self { model, method: "Pub", ..step });
+        }
         all.push(Self { wide: WIDE, ..step });
         all.push(Self { wide: WIDE, weight_decay: 0.0, ..step });
         all.push(Self { kind: Kind::Epoch, ..step });
@@ -120,6 +124,7 @@ impl Work {
     fn balancer(&self) -> Balancer {
         match self.method {
             "Ls" => Ls::default().into(),
+            "Pub" => Pub::default().into(),
             _ => NashMtl::default().into(),
         }
     }

@@ -190,20 +190,92 @@ def nash(gram):
     return 1.0 / (norms * (1.0 + cosine).sqrt())
 
 
+def shared_of(model):
+    own = {id(p) for group in model.own() for p in group}
+    return [p for p in model.parameters() if id(p) not in own and p.requires_grad]
+
+
+def task_gradients(losses, shared):
+    """One list of gradients of the shared parameters for each task."""
+    every = [torch.autograd.grad(loss, shared, retain_graph=True, allow_unused=True) for loss in losses]
+    return [[torch.zeros_like(p) if g is None else g for p, g in zip(shared, gradients)] for gradients in every]
+
+
+class Pub:
+    """MTOReclib's PUB step: Adam updates of each task from common moments; weights by the Nash point of the updates every
+    tenth step, for which it runs the task backward passes once more; a backward pass of the sum for the rest."""
+
+    BETAS, EPS, EVERY = (0.9, 0.999), 1e-8, 10
+
+    def __init__(self, model, lr, weight_decay):
+        self.shared = shared_of(model)
+        shared = {id(p) for p in self.shared}
+        rest = [p for p in model.parameters() if id(p) not in shared]
+        self.rest = torch.optim.AdamW(rest, lr=lr, weight_decay=weight_decay)
+        self.lr, self.weight_decay, self.steps = lr, weight_decay, 0
+        self.m = [torch.zeros_like(p) for p in self.shared]
+        self.v = [torch.zeros_like(p) for p in self.shared]
+        self.weights = None
+
+    def zero_grad(self):
+        self.rest.zero_grad()
+        for p in self.shared:
+            p.grad = None
+
+    def update(self, m, v, gradient):
+        beta1, beta2 = self.BETAS
+        t = self.steps + 1
+        m, v = beta1 * m + (1 - beta1) * gradient, beta2 * v + (1 - beta2) * gradient * gradient
+        return (m / (1 - beta1**t)) / ((v / (1 - beta2**t)).sqrt() + self.EPS)
+
+    @torch.no_grad()
+    def apply(self, gradients):
+        beta1, beta2 = self.BETAS
+        weights = self.weights if self.weights is not None else torch.ones(len(gradients))
+        for p, m, v, *of_tasks in zip(self.shared, self.m, self.v, *gradients):
+            p.mul_(1 - self.lr * self.weight_decay)
+            p.sub_(self.lr * sum(w * self.update(m, v, g) for w, g in zip(weights, of_tasks)))
+            mean = sum(w * g for w, g in zip(weights, of_tasks))
+            m.mul_(beta1).add_(mean, alpha=1 - beta1)
+            v.mul_(beta2).addcmul_(mean, mean, value=1 - beta2)
+
+    def step(self, losses):
+        if self.steps % self.EVERY == 1:
+            gradients = task_gradients(losses, self.shared)
+            with torch.no_grad():
+                rows = [
+                    torch.cat([self.update(m, v, g).reshape(-1) for m, v, g in zip(self.m, self.v, of_task)])
+                    for of_task in gradients
+                ]
+                gram = torch.stack(rows)
+                gram = gram @ gram.T
+                self.weights = nash(gram) * gram.norm().sqrt()
+        gradients = task_gradients(losses, self.shared)
+        sum(losses).backward()
+        self.apply(gradients)
+        self.rest.step()
+        self.steps += 1
+
+
+def optimizer_of(args, model):
+    if args.method == "Pub":
+        return Pub(model, 1e-3, args.weight_decay)
+    return torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=args.weight_decay)
+
+
 def train_step(model, optimizer, loss_of, method, batch):
     categorical, numerical, labels = batch
     outputs = model(categorical, numerical)
     losses = [loss_of(output, labels[:, k]) for k, output in enumerate(outputs)]
     optimizer.zero_grad()
+    if method == "Pub":
+        optimizer.step(losses)
+        return losses
     if method == "Ls":
         sum(losses).backward()
     else:
-        own = {id(p) for group in model.own() for p in group}
-        shared = [p for p in model.parameters() if id(p) not in own and p.requires_grad]
-        rows = []
-        for loss in losses:
-            gradients = torch.autograd.grad(loss, shared, retain_graph=True, allow_unused=True)
-            rows.append(torch.cat([(torch.zeros_like(p) if g is None else g).reshape(-1) for p, g in zip(shared, gradients)]))
+        shared = shared_of(model)
+        rows = [torch.cat([g.reshape(-1) for g in gradients]) for gradients in task_gradients(losses, shared)]
         gram = torch.stack(rows)
         weights = nash(gram @ gram.T)
         sum(w * loss for w, loss in zip(weights, losses)).backward()
@@ -224,7 +296,7 @@ def random_batch(args, rows):
 def step(args):
     sizes, batch = random_batch(args, args.batch)
     model = MODELS[args.model](sizes, args.numerical, 2)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=args.weight_decay)
+    optimizer = optimizer_of(args, model)
     loss_of = nn.BCELoss()
     run = torch.compile(model) if args.compile else model
     if args.compile:
@@ -241,7 +313,7 @@ def epoch(args):
     """One epoch as MTOReclib runs it: a `Dataset` that indexes numpy rows, behind a shuffling `DataLoader`."""
     sizes, (categorical, numerical, labels) = random_batch(args, args.rows)
     model = MODELS[args.model](sizes, args.numerical, 2)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=args.weight_decay)
+    optimizer = optimizer_of(args, model)
     loss_of = nn.BCELoss()
     categorical, numerical, labels = categorical.numpy(), numerical.numpy(), labels.numpy()
 
@@ -302,7 +374,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("work", choices=["step", "epoch", "evaluate", "preprocess"])
     parser.add_argument("--model", choices=MODELS, default="Mmoe")
-    parser.add_argument("--method", choices=["Ls", "NashMtl"], default="Ls")
+    parser.add_argument("--method", choices=["Ls", "NashMtl", "Pub"], default="Ls")
     parser.add_argument("--batch", type=int, default=2048)
     parser.add_argument("--fields", type=int, default=16)
     parser.add_argument("--ids", type=int, default=31)

@@ -61,7 +61,7 @@ impl Driver {
         &self.method
     }
 
-    /// One step. `batches` holds the K task gradients of each batch; where the balancer takes more batches than there are,
+    /// One step, the number of steps before it being the step's index. `batches` holds the K task gradients of each batch; where the balancer takes more batches than there are,
     /// the last one stands for the others.
     ///
     /// # Panics
@@ -151,6 +151,28 @@ impl Driver {
         };
         self.descend(&answer.combined);
         answer
+    }
+
+    /// The coefficients alone, of a balancer that can do without the gradients themselves; nothing moves.
+    ///
+    /// # Errors
+    /// What the balancer needs that is not there.
+    pub fn coefficients(&mut self, step: &Step, gram: Option<&Gram>) -> Result<Coefficients, String> {
+        let mut method = &mut self.method;
+        if let Method::Clipped(of, _) = method {
+            method = of;
+        }
+        match (method, gram) {
+            (Method::Loss(balancer), _) => {
+                let weights = balancer.weights(step);
+                Ok(Coefficients { task: weights.clone(), shared: weights, max_norm: None })
+            }
+            (Method::Gram(balancer), Some(gram)) => {
+                Ok(balancer.without_gram(step).unwrap_or_else(|| balancer.coefficients(step, gram)))
+            }
+            (Method::Gram(_), None) => Err("this balancer needs `gradients`, or their Gram matrix `gram`".to_owned()),
+            _ => Err("this balancer needs the `gradients` themselves".to_owned()),
+        }
     }
 
     /// Moves the parameters along the combined gradient, or by the update.

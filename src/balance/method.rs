@@ -117,7 +117,75 @@ pub enum Method {
     Clipped(Box<Method>, UpdateBounds),
 }
 
+/// What a step costs a balancer beside a forward and a backward pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Need {
+    /// The mean task losses.
+    Losses,
+    /// The losses of the same batch after the update: a second forward pass.
+    SecondForward,
+    /// The Gram matrix of the shared task gradients: a backward pass a task.
+    Gram,
+    /// Running averages or sums of squares of the shared task gradients: K×P numbers.
+    History,
+    /// The task gradients of this many batches.
+    Batches,
+    /// Every coordinate of the shared task gradients.
+    Coordinates,
+    /// The moments of Adam, and the step itself.
+    Optimizer,
+}
+
+impl Need {
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Need::Losses => "losses",
+            Need::SecondForward => "second forward",
+            Need::Gram => "Gram",
+            Need::History => "K×P history",
+            Need::Batches => "extra batches",
+            Need::Coordinates => "coordinates",
+            Need::Optimizer => "Adam's moments",
+        }
+    }
+}
+
 impl Method {
+    /// The class of the balancer, as the field divides them: by losses, by gradients, by coordinates, by updates.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Method::Loss(_) => "loss",
+            Method::Gram(_) => "Gram",
+            Method::Track(_) => "Gram, buffered",
+            Method::Cross(_) => "Gram, several batches",
+            Method::Excess(_) => "Gram, excess risk",
+            Method::Element(_) => "element-wise",
+            Method::Update(_) | Method::TaskAdam(_) | Method::Clipped(..) => "update",
+        }
+    }
+
+    /// What the balancer needs of a step.
+    pub fn needs(&mut self) -> Vec<Need> {
+        match self {
+            Method::Loss(balancer) if balancer.wants_losses_after_step() => vec![Need::Losses, Need::SecondForward],
+            Method::Loss(_) => vec![Need::Losses],
+            Method::Gram(_) => vec![Need::Gram],
+            Method::Track(_) => vec![Need::Gram, Need::History],
+            Method::Cross(_) => vec![Need::Gram, Need::Batches],
+            Method::Excess(_) => vec![Need::Coordinates, Need::History],
+            Method::Element(_) => vec![Need::Coordinates],
+            Method::Update(_) => vec![Need::Gram, Need::Coordinates, Need::Optimizer],
+            Method::TaskAdam(_) => vec![Need::Coordinates, Need::Optimizer],
+            Method::Clipped(of, _) => {
+                let mut needs = of.needs();
+                needs.push(Need::Optimizer);
+                needs
+            }
+        }
+    }
+
     fn memory(&self) -> Option<&dyn Memory> {
         match self {
             Method::Loss(balancer) => Some(&**balancer),

@@ -8,6 +8,7 @@
 mod adam;
 #[cfg(test)]
 mod agreement;
+pub mod ask;
 pub mod cross;
 mod draw;
 pub mod driver;
@@ -31,7 +32,7 @@ pub mod update;
 use serde_json::Value;
 
 pub use method::{
-    Blend, CrossBalancer, ElementBalancer, ExcessBalancer, GramBalancer, LossBalancer, Method, TrackBalancer,
+    Blend, CrossBalancer, ElementBalancer, ExcessBalancer, GramBalancer, LossBalancer, Method, Need, TrackBalancer,
     UpdateBalancer, UpdateBounds,
 };
 pub use span::Span;
@@ -132,6 +133,11 @@ macro_rules! balancers {
         crate::registry! { $(#[$meta])* pub enum Balancer { $($Variant($Payload)),+ } }
 
         impl Balancer {
+            /// Each of them with its defaults, in the order of the registry.
+            pub fn defaults() -> Vec<Self> {
+                vec![$(Balancer::$Variant(<$Payload>::default())),+]
+            }
+
             /// A fresh method for this many tasks. Given losses or a Gram matrix that are not finite, it answers with
             /// coefficients that are not numbers and remembers nothing of that step.
             ///
@@ -196,6 +202,14 @@ balancers! {
         AdaTask(update::AdaTask),
         ClippyAdam(update::ClippyAdam),
         Pub(update::Pub),
+    }
+}
+
+impl Balancer {
+    /// Every registered balancer with its defaults, in the order of the registry, at work for the fewest tasks it takes.
+    pub fn methods() -> Vec<Method> {
+        let at_work = |balancer: &Balancer| (2..8).find_map(|tasks| balancer.build(tasks).ok());
+        Self::defaults().iter().map(|balancer| at_work(balancer).expect("defaults for two to seven tasks")).collect()
     }
 }
 

@@ -4,7 +4,7 @@ use clap::ValueEnum;
 
 use super::failure::Failure;
 use super::{Exit, output, tables};
-use crate::balance::Balancer;
+use crate::balance::{Balancer, Method, Need};
 use crate::data::{Dataset, Simulated};
 use crate::metric::Metric;
 use crate::model::{Arch, Sizes, count_parameters, in_words};
@@ -58,6 +58,8 @@ pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
     match (args.what, args.json) {
         (What::Models, true) => output::print_json(&models(entries))?,
         (What::Models, false) => output::print(&models_text(&models(entries)))?,
+        (What::Balancers, true) => output::print_json(&balancers(entries))?,
+        (What::Balancers, false) => output::print(&balancers_text(&balancers(entries)))?,
         (_, true) => output::print_json(&entries)?,
         (_, false) => output::print(&text(&entries))?,
     }
@@ -101,6 +103,34 @@ fn models_text(models: &[ModelEntry]) -> String {
         schema.numerical.len(),
         schema.tasks.len(),
     )
+}
+
+/// A row of `list balancers`.
+#[derive(Debug, serde::Serialize)]
+struct BalancerEntry {
+    #[serde(flatten)]
+    entry: Entry,
+    /// Whether it works by losses, gradients, coordinates or updates.
+    class: &'static str,
+    /// What it needs of a step.
+    needs: Vec<Need>,
+}
+
+fn balancers(entries: Vec<Entry>) -> Vec<BalancerEntry> {
+    let balancer =
+        |(entry, mut method): (Entry, Method)| BalancerEntry { entry, class: method.class(), needs: method.needs() };
+    entries.into_iter().zip(Balancer::methods()).map(balancer).collect()
+}
+
+fn balancers_text(balancers: &[BalancerEntry]) -> String {
+    let rows = balancers.iter().map(|BalancerEntry { entry, class, needs }| {
+        let needs: Vec<&str> = needs.iter().map(|need| need.words()).collect();
+        let class = (*class).to_owned();
+        vec![entry.name.to_owned(), class, needs.join(", "), what_it_is(entry), entry.defaults.clone()]
+    });
+    let columns =
+        [("name", false), ("class", false), ("needs", false), ("what it is", false), ("with its defaults", false)];
+    tables::table(&columns, rows)
 }
 
 /// The summary, and where it comes from.

@@ -1,6 +1,7 @@
 //! The command line: one file per command, which parses and prints and decides nothing. Results go to standard output,
 //! everything else to standard error.
 
+mod balance;
 mod cache;
 mod check;
 mod failure;
@@ -51,6 +52,8 @@ enum Command {
     Metrics(metrics::Args),
     /// Hold metrics to blessed ones, or bless them.
     Golden(golden::Args),
+    /// Ask a balancer what it makes of given losses and gradients.
+    Balance(balance::Args),
     /// List what a pipeline can name.
     List(list::Args),
     /// Look into the artifact store.
@@ -80,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Graph(args) => graph::main(&args),
         Command::Metrics(args) => metrics::main(&args),
         Command::Golden(args) => golden::main(&args, verbose),
+        Command::Balance(args) => balance::main(&args),
         Command::List(args) => list::main(&args),
         Command::Cache(args) => cache::main(&args),
     };

@@ -15,6 +15,8 @@ pub enum Origin {
     File(String),
     /// The argument of one `--set`.
     Set,
+    /// Another argument of a command.
+    Argument,
 }
 
 /// A text that problems point into.
@@ -32,6 +34,7 @@ impl Source {
         match &self.origin {
             Origin::File(name) => name.clone(),
             Origin::Set => format!("--set {}", super::syntax::shortened(&self.text)),
+            Origin::Argument => super::syntax::shortened(&self.text),
         }
     }
 

@@ -98,6 +98,23 @@ pub fn parse(text: &str, name: &str, sets: &[String]) -> Result<Loaded, Problems
     }
 }
 
+/// Reads one value of the language from an argument of a command.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse_argument<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Problems> {
+    let (tree, mut problems) = parse::parse_value(text, 0, 0);
+    if let Some(tree) = tree.filter(|_| problems.is_empty()) {
+        let decoded = decode::<T>(&tree);
+        problems.extend(decoded.problems);
+        problems.extend(limits::out_of_range(&tree, &decoded.faulty));
+        if let Some(value) = decoded.value.filter(|_| problems.is_empty()) {
+            return Ok(value);
+        }
+    }
+    Err(Problems::new(vec![Source { origin: Origin::Argument, text: text.to_owned() }], problems))
+}
+
 /// The pipeline and its canonical tree.
 fn read(text: &str, sets: &[String]) -> Result<(Pipeline, Node), Vec<Problem>> {
     let (tree, mut problems) = parse::parse_file(text, 0);

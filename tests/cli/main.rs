@@ -1,5 +1,6 @@
 //! The program driven as its users drive it: exit codes, standard output, standard error, what lies on the disk.
 
+mod balance;
 mod checkpoints;
 mod faults;
 mod golden;
