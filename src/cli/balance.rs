@@ -77,10 +77,15 @@ fn read(path: &Path) -> Result<String, Failure> {
 
 /// A step's answer: a row for each task, then the combined gradient.
 fn step(at: usize, answer: &StepAnswer) -> String {
-    let cosine = |task: usize| answer.cosines.as_ref().map_or_else(String::new, |cosines| number(cosines[task]));
-    let rows = (0..answer.weights.len())
-        .map(|task| vec![(task + 1).to_string(), number(answer.weights[task]), number(answer.own[task]), cosine(task)]);
-    let columns = [("task", true), ("weight", true), ("own parameters", true), ("cosine with the step", true)];
+    let mut columns = vec![("task", true), ("weight", true), ("own parameters", true)];
+    if answer.cosines.is_some() {
+        columns.push(("cosine with the step", true));
+    }
+    let rows = (0..answer.weights.len()).map(|task| {
+        let mut row = vec![(task + 1).to_string(), number(answer.weights[task]), number(answer.own[task])];
+        row.extend(answer.cosines.as_ref().map(|cosines| number(cosines[task])));
+        row
+    });
     let mut text = if at == 0 { String::new() } else { "\n".to_owned() };
     let _ = writeln!(text, "step {}", at + 1);
     text.push_str(&tables::table(&columns, rows));

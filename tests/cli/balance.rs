@@ -16,10 +16,27 @@ fn asked(balancer: &str, case: &str, more: &[&str]) -> crate::project::Called {
 #[test]
 fn a_table_says_what_the_step_does_to_each_task() {
     let answer = asked("NashMtl(scale: Frobenius, max_norm: None)", CASE, &[]).expect(0);
-    insta::assert_snapshot!(answer.out, @"");
+    insta::assert_snapshot!(answer.out, @r"
+    step 1
+    task   weight  own parameters  cosine with the step
+       1  1.77926         1.77926              0.525731
+       2  1.59142         1.59142              0.525731
+    combined  1.96711  3.18284
+    norm      3.74166
+    ");
     let steps = r#"{"losses": [0.5, 0.125], "steps": [{}, {"losses": [0.4, 0.12]}]}"#;
     let answer = asked("Famo(gamma: 1e-5)", steps, &[]).expect(0);
-    insta::assert_snapshot!(answer.out, @"");
+    insta::assert_snapshot!(answer.out, @r"
+    step 1
+    task    weight  own parameters
+       1  0.200000        0.200000
+       2  0.800000        0.800000
+
+    step 2
+    task    weight  own parameters
+       1  0.222013        0.222013
+       2  0.777987        0.777987
+    ");
 }
 
 #[test]
