@@ -37,30 +37,39 @@ struct SignDropout {
 
 impl Memory for SignDropout {}
 
-/// `P = ½(1 + Σ g/Σ|g|)`, the share of the positive gradients.
-fn positive_purity(columns: &[&[f32]], p: usize) -> f32 {
-    let (sum, size) = columns.iter().fold((0.0, 0.0), |(sum, size), g| (sum + g[p], size + g[p].abs()));
-    0.5 * (1.0 + sum / (size + EPS))
-}
+/// Coordinates drawn for together.
+const BLOCK: usize = 256;
 
 impl ElementBalancer for SignDropout {
     fn combine(&self, step: &Step, first: u64, columns: &[&[f32]], out: &mut [f32]) {
         let mut generator = generator(step);
         // one word of the step's stream for each coordinate, whoever asks for it
         generator.set_word_pos(u128::from(first));
-        for (p, out) in out.iter_mut().enumerate() {
-            let drawn = (generator.next_u32() >> 8) as f32 / 16_777_216.0;
-            let positive = positive_purity(columns, p);
-            let (keep_positive, keep_negative) = (positive > drawn, positive < drawn);
-            *out = columns
-                .iter()
-                .zip(&self.leak)
-                .map(|(g, leak)| {
-                    let g = g[p];
-                    let kept = (g > 0.0 && keep_positive) || (g < 0.0 && keep_negative);
-                    if kept { g } else { leak * g }
-                })
-                .sum();
+        let mut words = [0u8; 4 * BLOCK];
+        for (block, out) in out.chunks_mut(BLOCK).enumerate() {
+            let words = &mut words[..4 * out.len()];
+            generator.fill_bytes(words);
+            let at = block * BLOCK..block * BLOCK + out.len();
+            let mut sums = [(0.0f32, 0.0f32); BLOCK];
+            for column in columns {
+                sums.iter_mut().zip(&column[at.clone()]).for_each(|((sum, size), g)| {
+                    *sum += g;
+                    *size += g.abs();
+                });
+            }
+            // by how much the share of the positive gradients, P = ½(1 + Σ g/Σ|g|), exceeds the draw
+            let mut excess = [0.0f32; BLOCK];
+            for ((excess, (sum, size)), word) in excess.iter_mut().zip(sums).zip(words.as_chunks::<4>().0) {
+                let drawn = (u32::from_le_bytes(*word) >> 8) as f32 / 16_777_216.0;
+                *excess = 0.5 * (1.0 + sum / (size + EPS)) - drawn;
+            }
+            out.fill(0.0);
+            for (column, leak) in columns.iter().zip(&self.leak) {
+                for ((out, g), excess) in out.iter_mut().zip(&column[at.clone()]).zip(excess) {
+                    // positive gradients stay where P is above the draw, negative ones where it is below
+                    *out += if g * excess > 0.0 { *g } else { leak * g };
+                }
+            }
         }
     }
 }
