@@ -2,14 +2,18 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 use std::str::FromStr;
 
+use blake3::hazmat::{ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Bytes of a file that are hashed at once, by all cores.
-const BLOCK: usize = 1 << 19;
+/// Bytes of a file that one core hashes: whole subtrees of BLAKE3, which are powers of two.
+const SUBTREE: u64 = 1 << 21;
+/// Bytes read at once: they are hashed while still in the core's cache.
+const BLOCK: usize = 1 << 16;
 
 /// A BLAKE3 digest, written as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,27 +25,22 @@ impl Digest {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
-    /// The digest of a file's content, read in one sequential pass: while one block is hashed, the next is read.
+    /// The digest of a file's content; all cores read and hash.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// When the file cannot be read, or is cut short meanwhile.
     pub fn of_file(path: &Path) -> io::Result<Self> {
-        // within the pool from the start, as every block would have to enter it otherwise
-        rayon::scope(|_| Self::of_blocks(path))
-    }
-
-    fn of_blocks(path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
-        let mut hasher = blake3::Hasher::new();
-        let [mut block, mut next] = [Vec::with_capacity(BLOCK), Vec::with_capacity(BLOCK)];
-        read_block(&mut file, &mut block)?;
-        while block.len() == BLOCK {
-            let (read, _) = rayon::join(|| read_block(&mut file, &mut next), || hasher.update_rayon(&block));
-            read?;
-            std::mem::swap(&mut block, &mut next);
-        }
-        hasher.update_rayon(&block);
-        Ok(Self(*hasher.finalize().as_bytes()))
+        let length = std::fs::metadata(path)?.len();
+        let hash = match length {
+            ..=SUBTREE => hash_part(path, 0..length)?.finalize(),
+            _ => {
+                let left = left_subtree_len(length);
+                // within the pool from the start, as every part would have to enter it otherwise
+                let (left, right) = rayon::scope(|_| both(path, 0..left, left..length))?;
+                merge_subtrees_root(&left, &right, Mode::Hash)
+            }
+        };
+        Ok(Self(*hash.as_bytes()))
     }
 
     /// The digest of a list of fields. Every field is preceded by its length, so that no two lists share their bytes;
@@ -61,10 +60,37 @@ impl Digest {
     }
 }
 
-/// Fills a block; one that is not full is the last.
-fn read_block(file: &mut File, block: &mut Vec<u8>) -> io::Result<()> {
-    block.clear();
-    file.take(BLOCK as u64).read_to_end(block).map(drop)
+/// The chaining value of one subtree of a file.
+fn subtree(path: &Path, part: Range<u64>) -> io::Result<ChainingValue> {
+    let length = part.end - part.start;
+    if length <= SUBTREE {
+        return Ok(hash_part(path, part)?.finalize_non_root());
+    }
+    let middle = part.start + left_subtree_len(length);
+    let (left, right) = both(path, part.start..middle, middle..part.end)?;
+    Ok(merge_subtrees_non_root(&left, &right, Mode::Hash))
+}
+
+fn both(path: &Path, left: Range<u64>, right: Range<u64>) -> io::Result<(ChainingValue, ChainingValue)> {
+    let (left, right) = rayon::join(|| subtree(path, left), || subtree(path, right));
+    Ok((left?, right?))
+}
+
+fn hash_part(path: &Path, part: Range<u64>) -> io::Result<blake3::Hasher> {
+    // a handle of its own: every handle has one position
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(part.start))?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.set_input_offset(part.start);
+    let mut block = [0; BLOCK];
+    let mut left = part.end - part.start;
+    while left > 0 {
+        let block = &mut block[..left.min(BLOCK as u64) as usize];
+        file.read_exact(block)?;
+        hasher.update(block);
+        left -= block.len() as u64;
+    }
+    Ok(hasher)
 }
 
 impl fmt::Display for Digest {
@@ -118,6 +144,20 @@ mod tests {
         assert_eq!("xyz".parse::<Digest>(), Err(ParseDigestError));
         let json = serde_json::to_string(&digest).unwrap();
         assert_eq!(serde_json::from_str::<Digest>(&json).unwrap(), digest);
+    }
+
+    #[test]
+    fn a_file_has_the_digest_of_its_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let bytes: Vec<u8> = (0..5 * SUBTREE + 1).map(|at| (at * at >> 7) as u8).collect();
+        for around in [0, BLOCK as u64, SUBTREE, 2 * SUBTREE, 3 * SUBTREE, 4 * SUBTREE, 5 * SUBTREE] {
+            for length in around.saturating_sub(1)..=around + 1 {
+                let bytes = &bytes[..length as usize];
+                std::fs::write(&path, bytes).unwrap();
+                assert_eq!(Digest::of_file(&path).unwrap(), Digest::of_bytes(bytes), "{length} bytes");
+            }
+        }
     }
 
     #[test]
