@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Replaces a file's content so that a reader, or a crash in the middle, sees the old content or the new one: written
@@ -11,6 +11,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// # Errors
 /// When any of these steps fails; the file aside is then removed.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_aside(path, bytes, File::sync_all).and_then(|folder| sync_folder(&folder))
+}
+
+/// Replaces a file's content as [`write_atomically`] does, but leaves it to the system when it reaches the disk: other
+/// processes see the old content or the new one, a power cut may leave nothing of either. For what can be done without.
+pub(super) fn replace_unflushed(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_aside(path, bytes, |_| Ok(())).map(drop)
+}
+
+/// Writes a file aside, lets it be flushed, gives it its name, and returns its folder.
+fn write_aside(path: &Path, bytes: &[u8], flush: impl FnOnce(&File) -> io::Result<()>) -> io::Result<PathBuf> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -19,13 +30,13 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let aside = folder.join(format!(".{}.tmp", unique_suffix()));
     let written = File::create_new(&aside).and_then(|mut file| {
         file.write_all(bytes)?;
-        file.sync_all()?;
+        flush(&file)?;
         fs::rename(&aside, path)
     });
     if written.is_err() {
         let _ = fs::remove_file(&aside);
     }
-    written.and_then(|()| sync_folder(folder))
+    written.map(|()| folder.to_path_buf())
 }
 
 /// Makes renames and new names in a folder survive a power cut.
@@ -51,6 +62,8 @@ mod tests {
         write_atomically(&path, b"one").unwrap();
         write_atomically(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
+        replace_unflushed(&path, b"three").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"three");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 

@@ -1,7 +1,9 @@
 //! Artifacts in the making: a folder aside that becomes the artifact at once, or is thrown away.
 
-use std::fs::{self, DirEntry, File};
+use std::fs::{self, File, Metadata};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use rayon::prelude::*;
 
@@ -55,9 +57,9 @@ impl Draft {
         debug_assert_eq!(lock.key(), finished.recipe.key(), "the lock guards the key that is made");
         let manifest = Manifest::new(finished, self.flush_files()?);
         manifest.write(&self.folder.join(Manifest::FILE))?;
-        for folder in [&self.files(), &self.folder] {
-            sync_folder(folder).map_err(StoreError::io("flush", folder))?;
-        }
+        // writing the manifest flushed the folder in which it lies
+        let files = self.files();
+        sync_folder(&files).map_err(StoreError::io("flush", &files))?;
         if self.target.exists() {
             fs::rename(&self.target, &self.replaced).map_err(StoreError::io("replace", &self.target))?;
         }
@@ -72,25 +74,41 @@ impl Draft {
         self.folder.join("files")
     }
 
+    /// Flushes every file and notes what it holds, read back from the system rather than taken from the writer.
     fn flush_files(&self) -> Result<Vec<FileEntry>, StoreError> {
         let folder = self.files();
         let entries = fs::read_dir(&folder).map_err(StoreError::io("read", &folder))?;
-        let entries: Vec<DirEntry> = entries.collect::<Result<_, _>>().map_err(StoreError::io("read", &folder))?;
-        let flush = |entry: &DirEntry| flush_file(&entry.path(), entry.file_name().to_string_lossy().into_owned());
-        entries.par_iter().map(flush).collect()
+        let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        let names: Vec<String> = names.collect::<Result<_, _>>().map_err(StoreError::io("read", &folder))?;
+        // An artifact has few files. Flushes on threads of their own leave the cores to the digests, and go to the disk
+        // together.
+        thread::scope(|scope| {
+            let flush = |name: &String| {
+                let path = self.path(name);
+                scope.spawn(move || flush_file(&path))
+            };
+            let flushes: Vec<_> = names.iter().map(flush).collect();
+            let digest = |name: &String| {
+                let path = self.path(name);
+                Digest::of_file(&path).map_err(StoreError::io("read", &path))
+            };
+            let digests: Vec<_> = names.par_iter().map(digest).collect();
+            let found = names.iter().zip(digests).zip(flushes);
+            let entries = found.map(|((name, digest), flush)| {
+                let metadata = flush.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+                let (size, modified_ns) = (metadata.len(), modified_ns(&metadata));
+                Ok(FileEntry { name: name.clone(), size, modified_ns, digest: digest? })
+            });
+            entries.collect()
+        })
     }
 }
 
-/// Flushes a file and notes what it holds, read back from the system rather than taken from the writer.
-fn flush_file(path: &Path, name: String) -> Result<FileEntry, StoreError> {
+fn flush_file(path: &Path) -> Result<Metadata, StoreError> {
     // Windows flushes only what is open for writing.
     let file = File::options().read(true).append(true).open(path).map_err(StoreError::io("flush", path))?;
-    // The disk and the processor work side by side.
-    let (flushed, digest) = rayon::join(|| file.sync_all(), || Digest::of_file(path));
-    flushed.map_err(StoreError::io("flush", path))?;
-    let digest = digest.map_err(StoreError::io("read", path))?;
-    let metadata = file.metadata().map_err(StoreError::io("read", path))?;
-    Ok(FileEntry { name, size: metadata.len(), modified_ns: modified_ns(&metadata), digest })
+    file.sync_all().map_err(StoreError::io("flush", path))?;
+    file.metadata().map_err(StoreError::io("read", path))
 }
 
 impl Drop for Draft {

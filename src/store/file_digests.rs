@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::atomic::replace_unflushed;
 use super::manifest::modified_ns;
-use super::{Digest, Store, write_atomically};
+use super::{Digest, Store};
 
 /// A file system's clock may tick slowly: a file this young could change again within the same tick, so its digest is
 /// not remembered.
@@ -83,7 +84,8 @@ impl FileDigests {
         let Some(store) = &self.store else { return };
         let saved = store.prepare().map_err(|error| error.to_string()).and_then(|()| {
             let json = serde_json::to_vec_pretty(&*known).map_err(|error| error.to_string())?;
-            write_atomically(&store.file_digests(), &json).map_err(|error| error.to_string())
+            // an unreadable one is no loss, so nobody waits for the disk
+            replace_unflushed(&store.file_digests(), &json).map_err(|error| error.to_string())
         });
         if let Err(error) = saved {
             tracing::debug!(error, "file digests are not remembered");

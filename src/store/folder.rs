@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::artifact::{Artifact, Lookup};
-use super::atomic::unique_suffix;
+use super::atomic::{replace_unflushed, unique_suffix};
 use super::{Digest, KeyLock, LockAttempt, Manifest, StoreError, write_atomically};
 
 /// The format this program writes; raise it when an older program could misread the store.
@@ -75,7 +75,7 @@ impl Store {
         let version = self.folder.join("version");
         if !version.exists() {
             let ignore = self.folder.join(".gitignore");
-            write_atomically(&ignore, b"*\n").map_err(StoreError::io("write", &ignore))?;
+            replace_unflushed(&ignore, b"*\n").map_err(StoreError::io("write", &ignore))?;
             write_atomically(&version, format!("{FORMAT}\n").as_bytes()).map_err(StoreError::io("write", &version))?;
         }
         Ok(())
