@@ -1,12 +1,13 @@
 //! Where the records and fields of a block lie.
 
 use super::blocks::Block;
+use super::bytes::{CHUNK, equal};
 use super::{is_line_end, quotes};
 
-/// Bytes looked at together; a bit each in a mask.
-const CHUNK: usize = 64;
 /// Cuts written at once, as most chunks have no more.
 const MOST: usize = 8;
+/// Cuts for which there is room at first: as many as a block of rather short fields has.
+const ROOM: usize = 1 << 14;
 /// Stands where no byte of the file does.
 const FILLER: u8 = 0;
 
@@ -83,11 +84,8 @@ impl Cells {
     /// Without quotes every delimiter and line end cuts. They are found 64 bytes at a time; carriage returns are looked
     /// for only where there are any.
     fn split_plain<const RETURNS: bool>(&mut self, bytes: &[u8], delimiter: u8) {
-        // one chunk's worth more than can be needed, so that cuts can be written by the eight
-        let room = bytes.len() + 1 + CHUNK;
-        if self.cuts.len() < room {
-            // fresh zeros cost nothing until they are written over, which most never are
-            self.cuts = vec![0; room];
+        if self.cuts.is_empty() {
+            self.cuts.resize(ROOM, 0);
         }
         self.cuts[0] = u32::MAX;
         let (mut count, mut before) = (1, 0);
@@ -103,6 +101,10 @@ impl Cells {
                 }
             };
             let masks = Masks::of::<RETURNS>(chunk, delimiter);
+            // room for a whole chunk's cuts, so that they can be written by the eight
+            if self.cuts.len() < count + CHUNK {
+                self.cuts.resize(2 * (count + CHUNK), 0);
+            }
             write_cuts(&mut self.cuts[count..], start, masks);
             let mut left = masks.line_ends;
             while left != 0 {
@@ -174,37 +176,11 @@ struct Masks {
 impl Masks {
     #[inline]
     fn of<const RETURNS: bool>(chunk: &[u8; CHUNK], delimiter: u8) -> Self {
-        let words = chunk.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word));
-        let ends = |word| if RETURNS { equal(word, b'\n') | equal(word, b'\r') } else { equal(word, b'\n') };
-        let (mut found, mut counts, mut any_end) = (0, 0, 0);
-        for (at, word) in words.clone().enumerate() {
-            let ends = ends(word);
-            let bits = (equal(word, delimiter) | ends) >> 7;
-            found |= gathered(bits) << (8 * at);
-            counts += bits;
-            any_end |= ends;
+        let mut line_ends = equal(chunk, b'\n');
+        if RETURNS {
+            line_ends |= equal(chunk, b'\r');
         }
-        let mut line_ends = 0;
-        // most chunks are in the midst of a line
-        if any_end != 0 {
-            line_ends = words.enumerate().fold(0, |all, (at, word)| all | gathered(ends(word) >> 7) << (8 * at));
-        }
-        // every processor multiplies quickly, but not every one counts bits
-        let count = (counts.wrapping_mul(0x0101_0101_0101_0101) >> 56) as usize;
-        Self { found, count, line_ends }
+        let found = equal(chunk, delimiter) | line_ends;
+        Self { found, count: found.count_ones() as usize, line_ends }
     }
-}
-
-/// The high bit of every byte of a word that equals this one, exactly.
-#[inline]
-fn equal(word: u64, byte: u8) -> u64 {
-    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-    let different = word ^ u64::from_ne_bytes([byte; 8]);
-    !(((different & LOW) + LOW) | different | LOW)
-}
-
-/// The low bits of the eight bytes side by side.
-#[inline]
-fn gathered(bits: u64) -> u64 {
-    bits.wrapping_mul(0x0102_0408_1020_4080) >> 56
 }

@@ -6,6 +6,7 @@
 //! complaint, are what reading row by row would give.
 
 mod blocks;
+mod bytes;
 mod cells;
 mod content;
 mod decimal;
@@ -30,7 +31,7 @@ use super::{Advance, DataError};
 
 /// Bytes of a block: small enough for a core's cache with all that is made of it, large enough for BLAKE3's wide code
 /// paths.
-const BLOCK: usize = 1 << 17;
+const BLOCK: usize = 1 << 16;
 /// Blocks of a batch: while one batch is parsed the next is read and the last joins the log. Between two batches comes a
 /// look at the interrupt flag.
 const BATCH: usize = 16;
