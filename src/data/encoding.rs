@@ -1,11 +1,16 @@
 //! Encoding: what the training rows alone decide (vocabularies, statistics), and its application to every row.
 
+use std::ops::Range;
+
 use indexmap::IndexSet;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::log::{Categories, RawField, RawLog};
 use super::{DataError, Field, Parts, Rows, Schema};
+
+/// Fields looked at together: half a cache line of every row.
+const TOGETHER: usize = 8;
 
 /// `encoding.json` of a `Preprocess` artifact: all one needs to encode further rows of the same log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,14 +75,12 @@ pub(crate) struct Encoded {
 pub(crate) fn encode(log: RawLog, train: &[u32]) -> Result<Encoded, DataError> {
     let RawLog { fields, numerical, tasks, mut parts, standardise, .. } = log;
     let width = fields.len();
-    let maps: Vec<IdMap> = fields
+    let seen: Vec<Vec<bool>> = (0..width)
         .into_par_iter()
-        .enumerate()
-        .map(|(at, field)| {
-            let seen = train.iter().map(|&row| parts.categorical[row as usize * width + at]);
-            IdMap::new(field, seen)
-        })
+        .step_by(TOGETHER)
+        .flat_map_iter(|at| seen_in(&parts.categorical, width, at..(at + TOGETHER).min(width), train))
         .collect();
+    let maps: Vec<IdMap> = fields.into_par_iter().zip(&seen).map(|(field, seen)| IdMap::new(field, seen)).collect();
     if width > 0 {
         parts.categorical.par_chunks_mut(width).for_each(|ids| {
             for (id, map) in ids.iter_mut().zip(&maps) {
@@ -96,6 +99,22 @@ pub(crate) fn encode(log: RawLog, train: &[u32]) -> Result<Encoded, DataError> {
     Ok(Encoded { schema, encoding: Encoding { fields: encodings, numerical: scalings }, rows })
 }
 
+/// For some fields that stand side by side, which ids the training rows have.
+fn seen_in(ids: &[u32], width: usize, fields: Range<usize>, train: &[u32]) -> Vec<Vec<bool>> {
+    let mut seen: Vec<Vec<bool>> = vec![Vec::new(); fields.len()];
+    for &row in train {
+        let ids = &ids[row as usize * width..][fields.clone()];
+        for (seen, &id) in seen.iter_mut().zip(ids) {
+            let id = id as usize;
+            if id >= seen.len() {
+                seen.resize(id + 1, false);
+            }
+            seen[id] = true;
+        }
+    }
+    seen
+}
+
 /// From a field's ids as read to its rows of the embedding table.
 struct IdMap {
     field: Field,
@@ -107,18 +126,10 @@ struct IdMap {
 
 impl IdMap {
     /// The map that the ids of the training rows make.
-    fn new(field: RawField, seen: impl Iterator<Item = u32>) -> Self {
-        let mut in_training: Vec<bool> = Vec::new();
-        for id in seen {
-            let id = id as usize;
-            if id >= in_training.len() {
-                in_training.resize(id + 1, false);
-            }
-            in_training[id] = true;
-        }
+    fn new(field: RawField, in_training: &[bool]) -> Self {
         match field.categories {
-            Categories::Dense => Self::dense(field.name, &in_training),
-            Categories::Dictionary(dictionary) => Self::sorted(field.name, &in_training, &dictionary),
+            Categories::Dense => Self::dense(field.name, in_training),
+            Categories::Dictionary(dictionary) => Self::sorted(field.name, in_training, &dictionary),
         }
     }
 
