@@ -150,7 +150,7 @@ mod tests {
     fn a_file_has_the_digest_of_its_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        let bytes: Vec<u8> = (0..5 * SUBTREE + 1).map(|at| (at * at >> 7) as u8).collect();
+        let bytes: Vec<u8> = (0..5 * SUBTREE + 1).map(|at| ((at * at) >> 7) as u8).collect();
         for around in [0, BLOCK as u64, SUBTREE, 2 * SUBTREE, 3 * SUBTREE, 4 * SUBTREE, 5 * SUBTREE] {
             for length in around.saturating_sub(1)..=around + 1 {
                 let bytes = &bytes[..length as usize];
