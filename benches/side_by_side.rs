@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench side_by_side -- --python PYTHON` (a Python with torch, numpy and pandas; see `benches/README.md`).
 
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -33,8 +35,8 @@ const WARM_UP: usize = 3;
 const STEPS: usize = 12;
 /// Rows of an epoch, and of an evaluation.
 const ROWS: usize = 40 * BATCH;
-/// Rows of the CSV files to preprocess: training, test.
-const CSV_ROWS: [usize; 2] = [60_000, 20_000];
+/// Rows of the logs to preprocess: a short one, and one in which what is done once for any log no longer counts.
+const LOGS: [usize; 2] = [80_000, 800_000];
 
 /// Times mtorec against PyTorch.
 #[derive(Parser)]
@@ -67,8 +69,8 @@ enum Kind {
     Epoch,
     /// Scores of many rows.
     Evaluation,
-    /// CSV files to an encoded data set on disk.
-    Preprocessing,
+    /// CSV files of this many rows to an encoded data set on disk.
+    Preprocessing(usize),
 }
 
 #[derive(Debug, Clone)]
@@ -88,7 +90,7 @@ impl Work {
             Kind::Step => format!("{} {} step{wide}{decay}", self.model, self.method),
             Kind::Epoch => format!("{} {} epoch of {ROWS} rows", self.model, self.method),
             Kind::Evaluation => format!("{} evaluation of {ROWS} rows", self.model),
-            Kind::Preprocessing => format!("preprocessing of {} rows", CSV_ROWS.iter().sum::<usize>()),
+            Kind::Preprocessing(rows) => format!("preprocessing of {rows} rows"),
         }
     }
 
@@ -107,7 +109,7 @@ impl Work {
         all.push(Self { wide: WIDE, weight_decay: 0.0, ..step });
         all.push(Self { kind: Kind::Epoch, ..step });
         all.push(Self { kind: Kind::Evaluation, ..step });
-        all.push(Self { kind: Kind::Preprocessing, ..step });
+        all.extend(LOGS.map(|rows| Self { kind: Kind::Preprocessing(rows), ..step }));
         all
     }
 
@@ -168,7 +170,7 @@ impl Work {
             Kind::Step => self.our_step(),
             Kind::Epoch => self.our_epoch(),
             Kind::Evaluation => self.our_evaluation(),
-            Kind::Preprocessing => panic!("runs the binary"),
+            Kind::Preprocessing(_) => panic!("runs the binary"),
         }
     }
 
@@ -226,14 +228,14 @@ impl Work {
     }
 
     /// What the peer is called with.
-    fn peer(&self, threads: usize, csv: &Csv) -> Vec<String> {
+    fn peer(&self, threads: usize, csv: Option<&Csv>) -> Vec<String> {
         let work = match self.kind {
             Kind::Step => "step",
             Kind::Epoch => "epoch",
             Kind::Evaluation => "evaluate",
-            Kind::Preprocessing => "preprocess",
+            Kind::Preprocessing(_) => "preprocess",
         };
-        vec![
+        let mut arguments = vec![
             format!("{}/benches/peer/peer.py", env!("CARGO_MANIFEST_DIR")),
             work.into(),
             format!("--model={}", self.model),
@@ -248,10 +250,13 @@ impl Work {
             format!("--rows={ROWS}"),
             format!("--warmup={WARM_UP}"),
             format!("--steps={STEPS}"),
-            format!("--train={}", csv.file("train.csv").display()),
-            format!("--test={}", csv.file("test.csv").display()),
-            format!("--out={}", csv.folder.path().display()),
-        ]
+        ];
+        if let Some(csv) = csv {
+            arguments.push(format!("--train={}", csv.file("train.csv").display()));
+            arguments.push(format!("--test={}", csv.file("test.csv").display()));
+            arguments.push(format!("--out={}", csv.folder.path().display()));
+        }
+        arguments
     }
 }
 
@@ -261,7 +266,8 @@ struct Csv {
 }
 
 impl Csv {
-    fn write() -> Self {
+    /// Three quarters of the rows are for training.
+    fn write(rows: usize) -> Self {
         let csv = Self { folder: tempfile::tempdir().expect("a folder for the files") };
         std::fs::create_dir_all(csv.file("")).expect("a folder for the files");
         let columns = |kind: &str, count| (1..=count).map(move |j| format!("{kind}_{j}")).collect::<Vec<_>>().join(",");
@@ -271,16 +277,19 @@ impl Csv {
             columns("numerical", NUMERICAL)
         );
         let mut rng = ChaCha8Rng::seed_from_u64(3);
-        for (name, rows) in ["train.csv", "test.csv"].into_iter().zip(CSV_ROWS) {
-            let mut text = header.clone();
+        for (name, rows) in [("train.csv", rows / 4 * 3), ("test.csv", rows / 4)] {
+            let mut out = BufWriter::new(File::create(csv.file(name)).expect("a new file"));
+            out.write_all(header.as_bytes()).expect("room for the files");
             for row in 0..rows {
-                text += &row.to_string();
-                (0..FIELDS).for_each(|_| text += &format!(",{}", rng.random_range(0..IDS)));
-                (0..NUMERICAL).for_each(|_| text += &format!(",{}", rng.random::<f32>()));
+                let mut line = row.to_string();
+                (0..FIELDS).for_each(|_| line += &format!(",{}", rng.random_range(0..IDS)));
+                (0..NUMERICAL).for_each(|_| line += &format!(",{}", rng.random::<f32>()));
                 let click = rng.random_bool(0.1);
-                text += &format!(",{},{}\n", u8::from(click), u8::from(click && rng.random_bool(0.1)));
+                line += &format!(",{},{}\n", u8::from(click), u8::from(click && rng.random_bool(0.1)));
+                out.write_all(line.as_bytes()).expect("room for the files");
             }
-            std::fs::write(csv.file(name), text).expect("room for the files");
+            // so that no side's disk is busy with these
+            out.into_inner().expect("room for the files").sync_all().expect("a disk that works");
         }
         let pipeline = r#"Pipeline(name: "bench", stages: {
             "log": Download(dataset: AliExpress(country: ES)),
@@ -351,7 +360,6 @@ fn main() {
         println!("{}", json!({ "seconds": work.ours(), "peak_mib": peak_mib() }));
         return;
     }
-    let csv = Csv::write();
     let this = std::env::current_exe().expect("the path of this program");
     println!(
         "Paper sizes, batch {BATCH}, {FIELDS} fields of {IDS} ids, {NUMERICAL} numericals, {threads} threads, {} rounds",
@@ -364,11 +372,15 @@ fn main() {
     let mut version = String::new();
     for work in all.into_iter().filter(|work| work.name().contains(&arguments.only)) {
         let (mut ours, mut eager, mut compiled) = (Vec::new(), Vec::new(), Vec::new());
-        let peer = work.peer(threads, &csv);
+        let csv = match work.kind {
+            Kind::Preprocessing(rows) => Some(Csv::write(rows)),
+            _ => None,
+        };
+        let peer = work.peer(threads, csv.as_ref());
         for round in 0..arguments.rounds {
-            ours.push(match work.kind {
-                Kind::Preprocessing => json!({ "seconds": csv.ours() }),
-                _ => in_process(&this, &["--one".into(), work.name()]),
+            ours.push(match &csv {
+                Some(csv) => json!({ "seconds": csv.ours() }),
+                None => in_process(&this, &["--one".into(), work.name()]),
             });
             let Some(python) = &arguments.python else { continue };
             let run = in_process(python, &peer);
