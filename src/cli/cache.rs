@@ -1,4 +1,4 @@
-//! `mtorec cache`: what is in the artifact store, and is it intact.
+//! `mtorec cache`: what is in the artifact store, is it intact, and what of it may go.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::project::{RootArg, existing_folder};
 use super::{Exit, output, tables};
 use crate::plan::Record;
-use crate::store::{Artifact, Digest, LockAttempt, Lookup, Store, StoreError};
+use crate::store::{Artifact, Candidate, Digest, Garbage, GcRule, LockAttempt, Lookup, Store, StoreError};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -26,6 +26,8 @@ enum Command {
     Ls(StoreArgs),
     /// Read every byte of every artifact; damaged ones are set aside, and the next run makes them again.
     Verify(StoreArgs),
+    /// Remove artifacts, checkpoints and damaged copies that no pipeline's last run came to.
+    Gc(GcArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -38,10 +40,43 @@ struct StoreArgs {
     json: bool,
 }
 
+#[derive(Debug, clap::Args)]
+struct GcArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Keep what was written in the last so many days, though no pipeline reaches it.
+    #[arg(long, value_name = "DAYS", default_value_t = 7)]
+    keep_days: u64,
+    /// Remove even younger ones, the oldest first, until the store is no larger: `500MB`, `20GB`.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_size: Option<u64>,
+    /// Only say what would go.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// `500MB`, `20GB`, `1000`: bytes, by powers of a thousand.
+fn size(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "kb" => 1e3,
+        "mb" => 1e6,
+        "gb" => 1e9,
+        "tb" => 1e12,
+        _ => return Err(format!("unknown unit `{}`: expected B, kB, MB, GB or TB", unit.trim())),
+    };
+    let number: f64 = number.parse().map_err(|_| format!("expected a size such as `20GB`, found `{text}`"))?;
+    Ok((number * factor) as u64)
+}
+
 pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
     match &args.command {
         Command::Ls(args) => ls(args),
         Command::Verify(args) => verify(args),
+        Command::Gc(args) => gc(args),
     }
 }
 
@@ -160,4 +195,49 @@ fn verify(args: &StoreArgs) -> Result<Exit, Failure> {
         output::print(&text)?;
     }
     Ok(if damaged.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+fn gc(args: &GcArgs) -> Result<Exit, Failure> {
+    let store = open(&args.store)?;
+    let reached = users(&store)?.into_keys().collect();
+    let rule =
+        GcRule { keep: Duration::from_secs(args.keep_days.saturating_mul(24 * 60 * 60)), largest: args.max_size };
+    let mut gone: Vec<Candidate> = Vec::new();
+    let mut busy = 0;
+    for candidate in store.garbage(&reached, rule)? {
+        if args.dry_run || store.collect(&candidate)? {
+            gone.push(candidate);
+        } else {
+            busy += 1;
+        }
+    }
+    let bytes: u64 = gone.iter().map(|candidate| candidate.bytes).sum();
+    if args.store.json {
+        output::print_json(&json!({ "dry_run": args.dry_run, "removed": gone, "bytes": bytes, "in_use": busy }))?;
+        return Ok(Exit::Done);
+    }
+    let mut text = String::new();
+    if !gone.is_empty() {
+        let rows = gone.iter().map(|candidate| {
+            let what = match candidate.what {
+                Garbage::Artifact => "artifact",
+                Garbage::Checkpoint => "checkpoint",
+                Garbage::Damaged => "damaged",
+            };
+            let (size, age) = (tables::bytes(candidate.bytes), tables::duration(candidate.age));
+            vec![candidate.key.short(), what.to_owned(), size, age]
+        });
+        let columns = [("key", false), ("what", false), ("size", true), ("age", true)];
+        text.push_str(&tables::table(&columns, rows));
+        text.push('\n');
+    }
+    let verb = if args.dry_run { "would go" } else { "removed" };
+    let size = tables::bytes(bytes);
+    text.push_str(&format!("{} {verb}, {size}", gone.len()));
+    if busy > 0 {
+        text.push_str(&format!("; {busy} in use, left alone"));
+    }
+    text.push('\n');
+    output::print(&text)?;
+    Ok(Exit::Done)
 }

@@ -199,7 +199,7 @@ impl Store {
 }
 
 /// The paths in a folder, sorted; none when it is not there.
-fn list(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -121,3 +121,21 @@ fn cache_lists_and_verifies() {
     let verified = project.call(&["cache", "verify"]).expect(0);
     assert!(verified.out.starts_with("5 artifacts intact"), "{verified:?}");
 }
+
+#[test]
+fn gc_removes_what_no_pipeline_reaches() {
+    let project = Project::new();
+    project.run(&[]);
+    project.run(&["--set", "train.seed=2"]);
+    // the first run's training and evaluation are unreached now, but young
+    let kept = project.call(&["cache", "gc"]).expect(0);
+    assert_eq!(kept.out, "0 removed, 0 B\n");
+    let dry = project.call(&["cache", "gc", "--keep-days", "0", "--dry-run"]).expect(0);
+    assert!(dry.out.lines().last().unwrap().starts_with("2 would go, "), "{dry:?}");
+    let wrong = project.call(&["cache", "gc", "--max-size", "5 apples"]).expect(2);
+    assert!(wrong.err.contains("unknown unit `apples`"), "{wrong:?}");
+    let gone = project.call(&["cache", "gc", "--keep-days", "0", "--json"]).expect(0).json();
+    assert_eq!(gone["removed"].as_array().map(Vec::len), Some(2), "{gone}");
+    assert!(project.run(&["--set", "train.seed=2"]).ran().is_empty(), "what the last run came to is there");
+    assert_eq!(project.run(&[]).ran(), ["train", "evaluate"]);
+}
