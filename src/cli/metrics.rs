@@ -1,16 +1,34 @@
-//! `mtorec metrics`: the metrics of a pipeline's last run.
+//! `mtorec metrics`: the metrics of a pipeline's last run, and two runs side by side.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use clap::Subcommand;
+use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::project::{Edits, Project, RootArg};
 use super::{Exit, output, tables};
-use crate::run::evaluations;
+use crate::run::{GoldenMetrics, GoldenVerdict, StageEvaluation, evaluations};
 
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    show: Option<ShowArgs>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the metrics of A and B side by side. Each is a pipeline (its last run), a golden file, or what `run --json` or
+    /// `metrics --json` printed.
+    Diff(DiffArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct ShowArgs {
     /// The pipeline file.
     #[arg(value_name = "PIPELINE")]
     file: PathBuf,
@@ -21,7 +39,28 @@ pub(super) struct Args {
     json: bool,
 }
 
+#[derive(Debug, clap::Args)]
+struct DiffArgs {
+    /// What is compared with.
+    a: PathBuf,
+    /// What is compared.
+    b: PathBuf,
+    #[command(flatten)]
+    root: RootArg,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
 pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
+    match (&args.command, &args.show) {
+        (Some(Command::Diff(args)), _) => diff(args),
+        (None, Some(args)) => show(args),
+        (None, None) => Err(Failure::call("`mtorec metrics` needs a pipeline").hint("mtorec metrics PIPELINE")),
+    }
+}
+
+fn show(args: &ShowArgs) -> Result<Exit, Failure> {
     let project = Project::load(&args.file, &Edits { sets: Vec::new(), root: args.root.clone() })?;
     let found = evaluations(&project.store, &project.record)?;
     for earlier in found.iter().filter(|found| !found.reached) {
@@ -43,4 +82,83 @@ pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
         output::print(&tables::metrics(&found))?;
     }
     Ok(Exit::Done)
+}
+
+fn diff(args: &DiffArgs) -> Result<Exit, Failure> {
+    let (a, b) = (numbers(&args.a, &args.root)?, numbers(&args.b, &args.root)?);
+    let comparison = a.compare(&b, 0.0);
+    if args.json {
+        let of = |path: &Path, metrics: &GoldenMetrics| json!({ "name": path.display().to_string(), "pipeline": metrics.pipeline, "simulated": metrics.simulated });
+        output::print_json(&json!({ "a": of(&args.a, &a), "b": of(&args.b, &b), "metrics": comparison.lines }))?;
+        return Ok(Exit::Done);
+    }
+    let mut text = String::new();
+    match (a.simulated, b.simulated) {
+        (true, true) => text.push_str("SIMULATED DATA: both come from a simulated log\n\n"),
+        (true, false) => text.push_str("A comes from a simulated log and B from a real one: do not compare them\n\n"),
+        (false, true) => text.push_str("A comes from a real log and B from a simulated one: do not compare them\n\n"),
+        (false, false) => {}
+    }
+    let rows = comparison.lines.iter().map(|line| {
+        let absent = |value: Option<f64>, here: bool| if here { tables::number(value, 6) } else { "-".to_owned() };
+        let difference = line.got.zip(line.expected).map(|(got, expected)| format!("{:+.6}", got - expected));
+        let verdict = match line.verdict {
+            GoldenVerdict::Ok => "same",
+            GoldenVerdict::Worse => "worse",
+            GoldenVerdict::Better => "better",
+            GoldenVerdict::Different => "different",
+            GoldenVerdict::Gone => "only in A",
+            GoldenVerdict::New => "only in B",
+        };
+        vec![
+            line.stage.clone(),
+            line.metric.clone(),
+            line.task.clone(),
+            absent(line.expected, line.verdict != GoldenVerdict::New),
+            absent(line.got, line.verdict != GoldenVerdict::Gone),
+            difference.unwrap_or_default(),
+            verdict.to_owned(),
+        ]
+    });
+    let columns = [
+        ("stage", false),
+        ("metric", false),
+        ("task", false),
+        ("A", true),
+        ("B", true),
+        ("B - A", true),
+        ("B is", false),
+    ];
+    text.push_str(&tables::table(&columns, rows));
+    output::print(&text)?;
+    Ok(Exit::Done)
+}
+
+/// The metrics of a pipeline's last run, of a golden file, or of what a command printed.
+fn numbers(path: &Path, root: &RootArg) -> Result<GoldenMetrics, Failure> {
+    if path.extension().is_some_and(|extension| extension == "json") {
+        return printed(path);
+    }
+    let is_golden = fs::read_to_string(path).is_ok_and(|text| {
+        text.lines().find(|line| !line.trim_start().starts_with("//")).is_some_and(|line| line.starts_with("GoldenM"))
+    });
+    if is_golden {
+        return GoldenMetrics::read(path).map_err(Failure::call);
+    }
+    let project = Project::load(path, &Edits { sets: Vec::new(), root: root.clone() })?;
+    Ok(GoldenMetrics::of_run(&project.pipeline.name, &evaluations(&project.store, &project.record)?))
+}
+
+/// What `run --json` or `metrics --json` printed.
+fn printed(path: &Path) -> Result<GoldenMetrics, Failure> {
+    let wrong = |what: String| {
+        Failure::call(format!("cannot read metrics from `{}`: {what}", path.display()))
+            .hint("expected what `mtorec run --json` or `mtorec metrics --json` printed")
+    };
+    let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let document: Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let pipeline = document["pipeline"].as_str().unwrap_or_default();
+    let found: Vec<StageEvaluation> =
+        serde_json::from_value(document["metrics"].clone()).map_err(|error| wrong(error.to_string()))?;
+    Ok(GoldenMetrics::of_run(pipeline, &found))
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Report;
 use crate::metric::Evaluation;
@@ -16,7 +16,7 @@ const FILE: &str = "metrics.json";
 const KIND: &str = "Evaluate";
 
 /// One stage's metrics.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StageEvaluation {
     /// The stage's name.
     pub stage: String,

@@ -139,3 +139,22 @@ fn gc_removes_what_no_pipeline_reaches() {
     assert!(project.run(&["--set", "train.seed=2"]).ran().is_empty(), "what the last run came to is there");
     assert_eq!(project.run(&[]).ran(), ["train", "evaluate"]);
 }
+
+#[test]
+fn two_runs_stand_side_by_side() {
+    let project = Project::new();
+    let first = project.run(&[]);
+    fs::write(project.path("first.json"), &first.out).unwrap();
+    project.call(&["golden", "bless", "pipelines/small.ron"]).expect(0);
+    let same = project.call(&["metrics", "diff", "first.json", "pipelines/small.ron"]).expect(0);
+    assert!(same.out.starts_with("SIMULATED DATA: both") && same.out.contains("+0.000000  same"), "{same:?}");
+    project.run(&["--set", "train.seed=9"]);
+    let other =
+        project.call(&["metrics", "diff", "golden/small.ron", "pipelines/small.ron", "--json"]).expect(0).json();
+    let verdicts: Vec<&str> =
+        other["metrics"].as_array().unwrap().iter().map(|line| line["verdict"].as_str().unwrap()).collect();
+    assert!(verdicts.iter().all(|verdict| ["better", "worse"].contains(verdict)), "{verdicts:?}");
+    let wrong = project.call(&["metrics", "diff", "nothing.json", "pipelines/small.ron"]).expect(2);
+    assert!(wrong.err.contains("cannot read metrics from `nothing.json`"), "{wrong:?}");
+    project.call(&["metrics"]).expect(2);
+}
