@@ -12,12 +12,18 @@ use super::{Exit, output, tables};
 use crate::run::{GoldenMetrics, GoldenVerdict, StageEvaluation, evaluations};
 
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Option<Command>,
+    /// The pipeline file.
+    #[arg(value_name = "PIPELINE", required = true)]
+    file: Option<PathBuf>,
     #[command(flatten)]
-    show: Option<ShowArgs>,
+    root: RootArg,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -25,18 +31,6 @@ enum Command {
     /// Show the metrics of A and B side by side. Each is a pipeline (its last run), a golden file, or what `run --json` or
     /// `metrics --json` printed.
     Diff(DiffArgs),
-}
-
-#[derive(Debug, clap::Args)]
-struct ShowArgs {
-    /// The pipeline file.
-    #[arg(value_name = "PIPELINE")]
-    file: PathBuf,
-    #[command(flatten)]
-    root: RootArg,
-    /// Print one JSON document.
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -53,15 +47,16 @@ struct DiffArgs {
 }
 
 pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
-    match (&args.command, &args.show) {
+    match (&args.command, &args.file) {
         (Some(Command::Diff(args)), _) => diff(args),
-        (None, Some(args)) => show(args),
+        (None, Some(file)) => show(file, args),
+        // clap asks for one of them
         (None, None) => Err(Failure::call("`mtorec metrics` needs a pipeline").hint("mtorec metrics PIPELINE")),
     }
 }
 
-fn show(args: &ShowArgs) -> Result<Exit, Failure> {
-    let project = Project::load(&args.file, &Edits { sets: Vec::new(), root: args.root.clone() })?;
+fn show(file: &Path, args: &Args) -> Result<Exit, Failure> {
+    let project = Project::load(file, &Edits { sets: Vec::new(), root: args.root.clone() })?;
     let found = evaluations(&project.store, &project.record)?;
     for earlier in found.iter().filter(|found| !found.reached) {
         output::say(&format!(
