@@ -10,6 +10,7 @@ mod adam;
 mod agreement;
 pub mod ask;
 pub mod cross;
+mod domain;
 mod draw;
 pub mod driver;
 pub mod element;
