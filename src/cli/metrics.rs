@@ -1,4 +1,4 @@
-//! `mtorec metrics`: the metrics of a pipeline's last run, and two runs side by side.
+//! `mtorec metrics`: the metrics of a pipeline's last run, where its toy problems ended, and two runs side by side.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::failure::Failure;
 use super::project::{Edits, Project, RootArg};
 use super::{Exit, output, tables};
-use crate::run::{GoldenMetrics, GoldenVerdict, StageEvaluation, evaluations};
+use crate::run::{EvaluationsError, GoldenMetrics, GoldenVerdict, StageEvaluation, evaluations, toys};
 
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -58,23 +58,27 @@ pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
 fn show(file: &Path, args: &Args) -> Result<Exit, Failure> {
     let project = Project::load(file, &Edits { sets: Vec::new(), root: args.root.clone() })?;
     let found = evaluations(&project.store, &project.record)?;
-    for earlier in found.iter().filter(|found| !found.reached) {
-        output::say(&format!(
-            "warning: the last run did not come to `{}`: its numbers are from a run before",
-            earlier.stage
-        ));
+    let toys = toys(&project.store, &project.record)?;
+    if found.is_empty() && toys.is_empty() {
+        return Err(EvaluationsError::NeverRun(project.pipeline.name).into());
+    }
+    let stale = found.iter().map(|found| (found.reached, found.stage.as_str()));
+    let stale = stale.chain(toys.iter().map(|toy| (toy.reached, toy.stage.as_str())));
+    let stale: Vec<&str> = stale.filter(|(reached, _)| !reached).map(|(_, stage)| stage).collect();
+    for earlier in &stale {
+        output::say(&format!("warning: the last run did not come to `{earlier}`: its numbers are from a run before"));
     }
     if args.json {
         let simulated = found.iter().any(|found| found.evaluation.simulated);
-        let stale: Vec<&str> = found.iter().filter(|found| !found.reached).map(|found| found.stage.as_str()).collect();
         output::print_json(&json!({
             "pipeline": project.pipeline.name,
             "simulated": simulated,
             "from_an_earlier_run": stale,
             "metrics": found,
+            "toys": toys,
         }))?;
     } else {
-        output::print(&tables::metrics(&found))?;
+        output::print(&tables::results(&found, &toys))?;
     }
     Ok(Exit::Done)
 }
@@ -141,7 +145,11 @@ fn numbers(path: &Path, root: &RootArg) -> Result<GoldenMetrics, Failure> {
         return GoldenMetrics::read(path).map_err(Failure::call);
     }
     let project = Project::load(path, &Edits { sets: Vec::new(), root: root.clone() })?;
-    Ok(GoldenMetrics::of_run(&project.pipeline.name, &evaluations(&project.store, &project.record)?))
+    let found = evaluations(&project.store, &project.record)?;
+    if found.is_empty() {
+        return Err(EvaluationsError::NeverRun(project.pipeline.name).into());
+    }
+    Ok(GoldenMetrics::of_run(&project.pipeline.name, &found))
 }
 
 /// What `run --json` or `metrics --json` printed.

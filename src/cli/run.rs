@@ -8,7 +8,9 @@ use serde_json::json;
 use super::failure::{Failure, print_error, print_stage_error};
 use super::project::{PipelineArgs, Project, SelectionArgs};
 use super::{Exit, interrupt, output, tables};
-use crate::run::{Call, Ending, EvaluationsError, Report, StageEvaluation, StageResult, execute, of_report};
+use crate::run::{
+    Call, Ending, EvaluationsError, Report, StageEvaluation, StageResult, StageToy, execute, of_report, toys_of_report,
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -28,7 +30,7 @@ pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
     let project = Project::load(&args.pipeline.file, &args.pipeline.edits)?;
     let cancelled = interrupt::listen()?;
     let report = bring_up_to_date(&project, &args.selection, args.jobs, cancelled, verbose)?;
-    let evaluations = of_report(&report)?;
+    let (evaluations, toys) = (of_report(&report)?, toys_of_report(&report)?);
     if args.json {
         output::print_json(&json!({
             "pipeline": report.pipeline,
@@ -40,9 +42,10 @@ pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
             "simulated": report.simulated(),
             "stages": report.stages_json(),
             "metrics": evaluations,
+            "toys": toys,
         }))?;
     } else {
-        output::print(&text(&report, &evaluations))?;
+        output::print(&text(&report, &evaluations, &toys))?;
     }
     Ok(conclude(&report, &project))
 }
@@ -66,7 +69,7 @@ pub(super) fn bring_up_to_date(
     Ok(execute(&project.graph, &project.store, &project.record, &call, &output::console(verbose))?)
 }
 
-fn text(report: &Report, evaluations: &[StageEvaluation]) -> String {
+fn text(report: &Report, evaluations: &[StageEvaluation], toys: &[StageToy]) -> String {
     let ran = report.stages.iter().filter(|stage| stage.result.word() == "ran").count();
     let current = report.stages.iter().filter(|stage| stage.made().is_some()).count();
     let headline = if ran == 0 && current == report.stages.len() {
@@ -78,9 +81,10 @@ fn text(report: &Report, evaluations: &[StageEvaluation]) -> String {
     if report.simulated() && evaluations.is_empty() {
         text.push_str("\nSIMULATED DATA: these artifacts are made from a simulated log, not from the real one\n");
     }
-    if !evaluations.is_empty() {
+    let results = tables::results(evaluations, toys);
+    if !results.is_empty() {
         text.push('\n');
-        text.push_str(&tables::metrics(evaluations));
+        text.push_str(&results);
     }
     text
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 
-use crate::run::{How, Report, StageEvaluation};
+use crate::run::{How, Report, StageEvaluation, StageToy};
 
 /// A column's heading and whether it holds numbers.
 pub(super) type Column = (&'static str, bool);
@@ -49,8 +49,38 @@ pub(super) fn stages(report: &Report) -> String {
     table(&columns, rows)
 }
 
+/// All numbers that stages came to, one table each.
+pub(super) fn results(evaluations: &[StageEvaluation], toys: &[StageToy]) -> String {
+    let tables = [metrics(evaluations)].into_iter().chain(toys.iter().map(toy));
+    tables.filter(|table| !table.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+/// Where each start of a toy problem ended, and where its figure lies: from the working folder, if within it.
+fn toy(StageToy { stage, figure, result, .. }: &StageToy) -> String {
+    let loss = |loss: f64| number(Some(loss), 3);
+    let [l1, l2] = result.optimum.losses.map(loss);
+    let mut text =
+        format!("{stage}: losses (l1, l2) after {} steps, scale {}; L* is ({l1}, {l2})\n", result.steps, result.scale);
+    let columns =
+        [("balancer", false), ("start (x1, x2)", false), ("l1", true), ("l2", true), ("distance to L*", true)];
+    let rows = result.ends.iter().map(|end| {
+        let [x1, x2] = end.start.x;
+        let distance = match end.broke_off {
+            Some(step) => format!("not finite from step {step} on"),
+            None => loss(end.distance),
+        };
+        let [l1, l2] = end.end.losses.map(loss);
+        vec![end.balancer.clone(), format!("({x1}, {x2})"), l1, l2, distance]
+    });
+    text.push_str(&table(&columns, rows));
+    let here = std::env::current_dir().ok();
+    let figure = here.and_then(|here| figure.strip_prefix(here).ok()).unwrap_or(figure);
+    let _ = writeln!(text, "figure: {}", figure.display());
+    text
+}
+
 /// The metrics of evaluations, with the notice that simulated ones need.
-pub(super) fn metrics(evaluations: &[StageEvaluation]) -> String {
+fn metrics(evaluations: &[StageEvaluation]) -> String {
     let mut text = String::new();
     if evaluations.iter().any(|found| found.evaluation.simulated) {
         text.push_str(
@@ -84,7 +114,16 @@ pub(super) fn metrics(evaluations: &[StageEvaluation]) -> String {
 
 /// A metric with this many decimals; an undefined one says so.
 pub(super) fn number(value: Option<f64>, decimals: usize) -> String {
-    value.map_or_else(|| "undefined".to_owned(), |value| format!("{value:.decimals$}"))
+    let written = |value: f64| {
+        let text = format!("{value:.decimals$}");
+        // what rounds to nothing has no sign
+        if text.starts_with('-') && text.chars().all(|c| matches!(c, '-' | '0' | '.')) {
+            text[1..].to_owned()
+        } else {
+            text
+        }
+    };
+    value.map_or_else(|| "undefined".to_owned(), written)
 }
 
 /// `0.4 s`, `3 min 12 s`, `2 h 5 min`.
@@ -116,6 +155,7 @@ pub(super) fn bytes(size: u64) -> String {
 mod tests {
     use super::*;
     use crate::metric::{Evaluation, MetricValue};
+    use crate::stage::toy::{End, Place, ToyResult};
 
     #[test]
     fn metrics_carry_the_simulated_notice_and_what_is_attainable() {
@@ -145,6 +185,35 @@ mod tests {
         Auc     click          0.7123           0.7300
         Auc     conversion  undefined
         Auc     mean of 1      0.7123
+        ");
+    }
+
+    #[test]
+    fn toys_say_where_each_start_ended_and_where_the_figure_is() {
+        let place = |x, losses| Place { x, losses };
+        let optimum = place([0.0, -8.355], [-15.091_638, -15.091_638]);
+        let end = |balancer: &str, start, losses, distance, broke_off| End {
+            balancer: balancer.into(),
+            start: place(start, [1.0, 1.0]),
+            end: place([0.0, 0.0], losses),
+            distance,
+            after_1000_steps: None,
+            broke_off,
+        };
+        let ends = vec![
+            end("Ls", [-8.5, 7.5], [0.931, 6.484], 26.88, None),
+            end("CaGrad(c: 0.5)", [0.0, 0.0], [-15.09, -15.093], 0.0003, None),
+            end("ImtlL", [9.0, -1.0], [-0.0001, 2.0], 22.0, Some(77)),
+        ];
+        let result = ToyResult { steps: 50_000, scale: 1.0, optimum, ends };
+        let toy = StageToy { stage: "toy".into(), figure: "/store/figure.svg".into(), result, reached: true };
+        insta::assert_snapshot!(results(&[], &[toy]), @r"
+        toy: losses (l1, l2) after 50000 steps, scale 1; L* is (-15.092, -15.092)
+        balancer        start (x1, x2)       l1       l2              distance to L*
+        Ls              (-8.5, 7.5)       0.931    6.484                      26.880
+        CaGrad(c: 0.5)  (0, 0)          -15.090  -15.093                       0.000
+        ImtlL           (9, -1)           0.000    2.000  not finite from step 77 on
+        figure: /store/figure.svg
         ");
     }
 

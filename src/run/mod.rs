@@ -9,7 +9,7 @@ mod maker;
 mod report;
 
 pub use console::Console;
-pub use evaluations::{EvaluationsError, StageEvaluation, evaluations, of_report};
+pub use evaluations::{EvaluationsError, StageEvaluation, StageToy, evaluations, of_report, toys, toys_of_report};
 pub use executor::{Call, execute};
 pub use golden::{Comparison, GoldenError, GoldenMetrics, Line, Verdict as GoldenVerdict};
 pub use maker::{How, Made};

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use super::diagnostic::Problem;
 use super::limits;
 use super::parse::MAX_PROBLEMS;
-use super::pipeline::{Download, Evaluate, Init, Pipeline, Preprocess, Stage, Test};
+use super::pipeline::{Download, Evaluate, Init, Pipeline, Preprocess, Stage, Test, Toy};
 use super::suggest::{did_you_mean, listed};
 use super::syntax::{Kind, Node, Span, shortened};
+use crate::balance::Balancer;
 use crate::data::{Csv, Dataset};
 
 /// Checks a pipeline.
@@ -31,6 +32,7 @@ pub fn check(pipeline: &Pipeline, tree: &Node, written: &Node, faulty: &[Span]) 
             }
             Stage::Train(_) => {}
             Stage::Evaluate(stage) => check.evaluate(name, stage),
+            Stage::Toy(stage) => check.toy(name, stage),
         }
     }
     if let Some(golden) = &pipeline.golden {
@@ -256,6 +258,35 @@ impl<'a> Check<'a> {
         }
     }
 
+    fn toy(&mut self, name: &str, stage: &Toy) {
+        for (field, empty, hint) in [
+            ("balancers", stage.balancers.is_empty(), "for example `balancers: [Ls(), NashMtl()]`"),
+            ("starts", stage.starts.is_empty(), "leave it out for the five points of the published figures"),
+        ] {
+            let list = self.at(&["stages", name, field]);
+            if empty && !self.is_faulty(list) {
+                self.report(Problem::new(format!("`{field}` is empty"), list.head).hint(hint));
+            }
+        }
+        let list = self.at(&["stages", name, "balancers"]);
+        let place = |index: usize| list.child(&index.to_string()).unwrap_or(list).head;
+        let lowest = stage.losses_above();
+        for (index, balancer) in stage.balancers.iter().enumerate() {
+            if let Some(first) = stage.balancers[..index].iter().position(|other| other == balancer) {
+                let problem = Problem::new(format!("this `{}` is given twice", balancer.name()), place(index));
+                self.report(problem.label("again here").related(place(first), "first given here"));
+            } else if let Err(problem) = balancer.build(lowest.len()) {
+                let problem = Problem::new(format!("balancer {problem}"), place(index));
+                self.report(problem.hint("the toy problem has two tasks"));
+            } else if let Some(bounds) = balancer.losses_above(lowest.len())
+                && bounds.iter().zip(&lowest).any(|(bound, lowest)| bound > lowest)
+            {
+                let (problem, hint) = undefined_on_toy(balancer, lowest);
+                self.report(Problem::new(problem, place(index)).hint(hint));
+            }
+        }
+    }
+
     fn path(&mut self, path: &str, place: &[&str]) {
         if path.trim().is_empty() {
             let name = place.last().copied().unwrap_or_default();
@@ -264,5 +295,20 @@ impl<'a> Check<'a> {
                     .hint("give a path, or leave the field out"),
             );
         }
+    }
+}
+
+/// Why a balancer that wants its losses above a bound has no place on the toy problem, and what to do.
+fn undefined_on_toy(balancer: &Balancer, [l1, l2]: [f64; 2]) -> (String, String) {
+    let fall = format!("on the toy problem they fall to {l1} and {l2}");
+    match balancer {
+        Balancer::Famo(_) => (
+            format!("`Famo` takes logarithms of the losses above its `lower_bounds`, and {fall}"),
+            format!("give bounds that they never reach: `lower_bounds: [{:?}, {:?}]`", 1.05 * l1, 1.05 * l2),
+        ),
+        other => (
+            format!("this `{}` takes logarithms of the losses, or divides by them, and {fall}", other.name()),
+            "leave it out: it is defined for positive losses only".to_owned(),
+        ),
     }
 }

@@ -32,6 +32,9 @@ const LIMITS: &[Limit] = &[
         words: "a number from 0 to less than 1",
     },
     Limit { names: &["fill"], allows: f64::is_finite, words: "a finite number" },
+    Limit { names: &["scale"], allows: |x| 0.0 < x && x <= 1e6, words: "above 0 and at most 1,000,000" },
+    Limit { names: &["starts"], allows: |x| x.abs() <= 1000.0, words: "from -1000 to 1000" },
+    Limit { names: &["steps"], allows: |x| (1.0..=1e6).contains(&x), words: "from 1 to 1,000,000" },
     Limit {
         names: &[
             "epochs",
@@ -84,7 +87,9 @@ fn walk(node: &Node, name: &str, problems: &mut Vec<Problem>) {
             items.iter().for_each(|item| walk(item, name, problems));
         }
         Kind::Struct { body: Body::Fields(fields), .. } => {
-            for (field, value) in fields.iter().filter(|(field, _)| field.text != "balancer") {
+            for (field, value) in
+                fields.iter().filter(|(field, _)| !matches!(field.text.as_str(), "balancer" | "balancers"))
+            {
                 walk(value, &field.text, problems);
             }
         }

@@ -7,7 +7,7 @@ use crate::balance::Balancer;
 use crate::data::Dataset;
 use crate::metric::Metric;
 use crate::model::{Arch, Sizes};
-use crate::optim::Optimizer;
+use crate::optim::{Adam, Optimizer};
 
 /// A whole pipeline file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,11 +35,13 @@ pub enum Stage {
     Train(Train),
     /// Measures a model.
     Evaluate(Evaluate),
+    /// Runs balancers on a problem of two parameters and two losses.
+    Toy(Toy),
 }
 
 impl Stage {
     /// The names of the kinds, as a file spells them.
-    pub const KINDS: &'static [&'static str] = &["Download", "Preprocess", "BuildModel", "Train", "Evaluate"];
+    pub const KINDS: &'static [&'static str] = &["Download", "Preprocess", "BuildModel", "Train", "Evaluate", "Toy"];
 
     /// The kind's name, as a file spells it.
     pub fn kind(&self) -> &'static str {
@@ -49,13 +51,14 @@ impl Stage {
             Stage::BuildModel(_) => "BuildModel",
             Stage::Train(_) => "Train",
             Stage::Evaluate(_) => "Evaluate",
+            Stage::Toy(_) => "Toy",
         }
     }
 
     /// The stages this one reads: (field, name of the stage, kinds that may stand there).
     pub fn references(&self) -> Vec<(&'static str, &str, &'static [&'static str])> {
         match self {
-            Stage::Download(_) => vec![],
+            Stage::Download(_) | Stage::Toy(_) => vec![],
             Stage::Preprocess(s) => vec![("from", &s.from, &["Download"])],
             Stage::BuildModel(s) => vec![("data", &s.data, &["Preprocess"])],
             Stage::Train(s) => vec![("model", &s.model, &["BuildModel", "Train"]), ("data", &s.data, &["Preprocess"])],
@@ -225,6 +228,43 @@ pub enum On {
     Test,
 }
 
+/// Runs balancers on a problem of two parameters and two losses, from several starts: trajectories, where they end, and
+/// a figure.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Toy {
+    /// The balancers to compare.
+    pub balancers: Vec<Balancer>,
+    /// Optimizer steps from every start.
+    #[serde(default = "fifty_thousand")]
+    pub steps: u64,
+    /// What multiplies the first loss.
+    #[serde(default = "one_f64")]
+    pub scale: f64,
+    /// The optimizer of the two parameters; without weight decay unless one is asked for.
+    #[serde(default = "adam_without_decay")]
+    pub optimizer: Optimizer,
+    /// Seed of the balancers' own randomness.
+    #[serde(default = "one")]
+    pub seed: u64,
+    /// Where to start, `(x1, x2)` each; the five points of the published figures unless others are given.
+    #[serde(default = "published_starts")]
+    pub starts: Vec<(f64, f64)>,
+}
+
+impl Toy {
+    /// The starts of the published figures (Nash-MTL, ICML 2022; FAMO, NeurIPS 2023).
+    pub const STARTS: [(f64, f64); 5] = [(-8.5, 7.5), (0.0, 0.0), (9.0, 9.0), (-7.5, -0.5), (9.0, -1.0)];
+
+    /// Everywhere the second loss is above this, and the first above `scale` times this.
+    pub const LOWEST: f64 = -20.0;
+
+    /// What the two losses stay above.
+    pub fn losses_above(&self) -> [f64; 2] {
+        [self.scale * Self::LOWEST, Self::LOWEST]
+    }
+}
+
 /// Metrics that `golden check` holds a pipeline to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -238,6 +278,18 @@ pub struct Golden {
 
 fn one() -> u64 {
     1
+}
+fn one_f64() -> f64 {
+    1.0
+}
+fn fifty_thousand() -> u64 {
+    50_000
+}
+fn adam_without_decay() -> Optimizer {
+    Optimizer::Adam(Adam { lr: 1e-3, weight_decay: 0.0, ..Adam::default() })
+}
+fn published_starts() -> Vec<(f64, f64)> {
+    Toy::STARTS.to_vec()
 }
 fn three() -> usize {
     3

@@ -93,6 +93,8 @@ fn the_other_pipelines_have_no_problems() {
     let census = read(include_str!("../../pipelines/census_mmoe.ron"));
     let Stage::Preprocess(preprocess) = &census.stages["preprocess"] else { panic!() };
     assert_eq!((preprocess.test, preprocess.valid), (Test::Random(0.2), Valid::FromTrain(0.25)));
+    let toy = read(include_str!("../../pipelines/toy.ron"));
+    assert!(matches!(&toy.stages["toy"], Stage::Toy(toy) if toy.balancers.len() == 9 && toy.starts == Toy::STARTS));
 }
 
 #[test]
@@ -281,7 +283,7 @@ fn unknown_names_come_with_the_nearest_spelling() {
     let all: Vec<String> = cases.iter().map(|(from, to)| wrong(&short_with(from, to))).collect();
     assert_snapshot!(all.join("\n"), @"
     1:2: unknown field `nmae` of `Pipeline` | did you mean `name`? the fields of `Pipeline` are `name`, `stages`, `golden`
-    6:10: unknown stage kind `Evalute` | did you mean `Evaluate`? one of these may stand here: `Download`, `Preprocess`, `BuildModel`, `Train`, `Evaluate`
+    6:10: unknown stage kind `Evalute` | did you mean `Evaluate`? one of these may stand here: `Download`, `Preprocess`, `BuildModel`, `Train`, `Evaluate`, `Toy`
     4:38: unknown model architecture `mmoe` | did you mean `Mmoe`? one of these may stand here: `SingleTask`, `SharedBottom`, `Omoe`, `Mmoe`, `Ple`, `Aitm`, `Esmm`, `Stem`, `MetaHeac`, `DsMoe`
     4:43: unknown field `expert` of `Mmoe` | did you mean `experts`? the fields of `Mmoe` are `experts`, `dropout`
     2:48: unknown country `DE` | one of these may stand here: `NL`, `ES`, `FR`, `US`, `RU`
@@ -374,7 +376,7 @@ fn values_of_another_type_say_what_belongs_there() {
     model: "t", metrics: Auc,
       6:40: expected a list, found the name `Auc` | a list is written `[a, b]`
     (
-      2:10: expected a stage kind, found named fields in round brackets | write one of `Download`, `Preprocess`, `BuildModel`, `Train`, `Evaluate`
+      2:10: expected a stage kind, found named fields in round brackets | write one of `Download`, `Preprocess`, `BuildModel`, `Train`, `Evaluate`, `Toy`
     stages: [], golden: {
       1:21: expected a map, found a list | a map is written `{ "name": value, .. }`
       1:33: expected `Golden(..)`, found a map | write `Golden(field: value, ..)`
@@ -447,7 +449,7 @@ fn names_are_checked() {
     assert_snapshot!(wrong(&short_with("(name: \"p\"", "(name: \"\"")), @"1:8: the pipeline's name is empty | use letters, digits, `_`, `-` and `.`; the first is a letter, a digit or `_`");
     assert_snapshot!(wrong(&short_with("(name: \"p\"", "(name: \"../p\"")), @"1:8: the pipeline's name may not hold '/' | use letters, digits, `_`, `-` and `.`; the first is a letter, a digit or `_`");
     assert_snapshot!(wrong(&SHORT.replace("\"t\"", "\"a/b\"")), @"5:5: a stage's name may not hold '/' | use letters, digits, `_`, `-` and `.`; the first is a letter, a digit or `_`");
-    assert_snapshot!(wrong("(name: \"p\", stages: {})"), @"1:21: there are no stages | add at least one of `Download`, `Preprocess`, `BuildModel`, `Train`, `Evaluate`");
+    assert_snapshot!(wrong("(name: \"p\", stages: {})"), @"1:21: there are no stages | add at least one of `Download`, `Preprocess`, `BuildModel`, `Train`, `Evaluate`, `Toy`");
     assert_eq!(read(&SHORT.replace("\"p\"", "\"v1.2_a-b\"")).name, "v1.2_a-b");
 }
 
@@ -545,6 +547,45 @@ fn columns_and_metrics_are_used_once() {
     assert_snapshot!(wrong(&short_with("model: \"t\",", "model: \"t\", metrics: [Auc, LogLoss, Auc],")), @"6:55: metric `Auc` is given twice");
     assert_snapshot!(wrong(&short_with("model: \"t\",", "model: \"t\", metrics: [],")), @"6:40: `metrics` is empty | for example `metrics: [Auc, LogLoss]`");
     assert_snapshot!(wrong(&short_with("AliExpress()", "AliExpress(), path: \"\"")), @"2:48: `path` is empty | give a path, or leave the field out");
+}
+
+#[test]
+fn a_toy_names_balancers_that_make_sense_there() {
+    let toy = |fields: &str| format!("(name: \"p\", stages: {{\"toy\": Toy({fields})}})");
+    let Stage::Toy(plain) = &read(&toy("balancers: [Ls()]")).stages["toy"] else { panic!() };
+    assert_eq!((plain.steps, plain.scale, plain.seed, plain.starts.as_slice()), (50_000, 1.0, 1, &Toy::STARTS[..]));
+    assert_eq!(plain.optimizer, Optimizer::Adam(Adam { lr: 1e-3, weight_decay: 0.0, ..Adam::default() }));
+    let good = "balancers: [Famo(lower_bounds: [-2.1, -21]), Pub(scale: Raw)], scale: 0.1, starts: [(1, 2)], seed: 3";
+    read(&toy(good));
+
+    assert_snapshot!(wrong(&toy("balancers: [], starts: []")), @"
+    1:44: `balancers` is empty | for example `balancers: [Ls(), NashMtl()]`
+    1:56: `starts` is empty | leave it out for the five points of the published figures
+    ");
+    assert_snapshot!(wrong(&toy("balancers: [Ls(), Ls(), Ls(task_weights: [1.0, 2.0])]")), @"1:51: this `Ls` is given twice");
+    assert_snapshot!(wrong(&toy("balancers: [Krum(), Famo(gamma: -1)]")), @"
+    1:45: balancer Krum: needs at least `byzantine` + 3 tasks, found 2 with `byzantine` 1 | the toy problem has two tasks
+    1:53: balancer Famo: `gamma` must be 0 or above, found -1 | the toy problem has two tasks
+    ");
+    assert_snapshot!(
+        wrong(&toy("balancers: [LogMgda(), ClippyAdam(of: Gls()), Mgda(normalise: Loss), Famo(lower_bounds: [-21, -21])], scale: 2")),
+        @"
+    1:45: this `LogMgda` takes logarithms of the losses, or divides by them, and on the toy problem they fall to -40 and -20 | leave it out: it is defined for positive losses only
+    1:56: this `ClippyAdam` takes logarithms of the losses, or divides by them, and on the toy problem they fall to -40 and -20 | leave it out: it is defined for positive losses only
+    1:79: this `Mgda` takes logarithms of the losses, or divides by them, and on the toy problem they fall to -40 and -20 | leave it out: it is defined for positive losses only
+    1:102: `Famo` takes logarithms of the losses above its `lower_bounds`, and on the toy problem they fall to -40 and -20 | give bounds that they never reach: `lower_bounds: [-42.0, -21.0]`
+    "
+    );
+    assert_snapshot!(wrong(&toy("balancers: [Ls()], steps: 0, scale: 0, starts: [(1, 2000)]")), @"
+    1:59: `steps` should be from 1 to 1,000,000, not 0
+    1:69: `scale` should be above 0 and at most 1,000,000, not 0
+    1:85: `starts` should be from -1000 to 1000, not 2000
+    ");
+    assert_snapshot!(wrong(&toy("balancers: [Ls()], starts: [(1, 2, 3)], step: 5")), @"
+    1:61: expected 2 values in round brackets, found 3
+    1:73: unknown field `step` of `Toy` | did you mean `steps`? the fields of `Toy` are `balancers`, `steps`, `scale`, `optimizer`, `seed`, `starts`
+    ");
+    assert_snapshot!(wrong(&toy("")), @"1:29: missing field `balancers` of `Toy` | `balancers` has no default: add `balancers: ..`");
 }
 
 // --- files ---

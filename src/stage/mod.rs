@@ -8,6 +8,7 @@ pub(crate) mod fake;
 mod init;
 pub mod loading;
 mod preprocess;
+pub mod toy;
 pub mod train;
 mod work;
 

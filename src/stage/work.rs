@@ -62,6 +62,10 @@ macro_rules! for_each_kind {
                 type $Kind = spec::Evaluate;
                 $body
             }
+            Stage::Toy($parameters) => {
+                type $Kind = spec::Toy;
+                $body
+            }
         }
     };
 }
@@ -97,7 +101,7 @@ impl Work for Stage {
 }
 
 /// The kinds of stages, each with the least a pipeline must say of it.
-const KINDS: [(&str, &str, &str); 5] = [
+const KINDS: [(&str, &str, &str); 6] = [
     ("Download", "finds a data set where the user put it, or simulates one", "Download(dataset: AliExpress())"),
     (
         "Preprocess",
@@ -111,6 +115,11 @@ const KINDS: [(&str, &str, &str); 5] = [
     ),
     ("Train", "trains a model with a balancer", r#"Train(model: "model", data: "preprocess")"#),
     ("Evaluate", "measures a model", r#"Evaluate(model: "train", data: "preprocess")"#),
+    (
+        "Toy",
+        "runs balancers on a problem of two parameters and two losses: trajectories, where they end, a figure",
+        "Toy(balancers: [Ls()])",
+    ),
 ];
 
 /// The kinds of stages with every default written out, for `mtorec list stages`.

@@ -8,3 +8,4 @@ mod looking;
 mod project;
 mod real_rows;
 mod running;
+mod toy;
