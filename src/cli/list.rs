@@ -25,9 +25,9 @@ pub(super) struct Args {
 enum What {
     /// Architectures, for `BuildModel`'s `arch`.
     Models,
-    /// Balancers, for `Train`'s `balancer`.
+    /// Balancers, for `Train`'s `balancer` and `Toy`'s `balancers`.
     Balancers,
-    /// Optimizers, for `Train`'s `optimizer`.
+    /// Optimizers, for the `optimizer` of `Train` and `Toy`.
     Optimizers,
     /// Data sets, for `Download`'s `dataset`.
     Datasets,
