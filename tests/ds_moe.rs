@@ -169,18 +169,18 @@ fn impossible_hyper_parameters_are_refused() {
     assert_eq!(build(DsMoe::default()), None);
     assert_eq!(build(DsMoe { n_shared: 0, top_k: 32, norm_topk: false, ..DsMoe::default() }), None);
     assert_eq!(build(DsMoe { n_group: 8, topk_group: 2, ..DsMoe::default() }), None);
-    assert_eq!(with(|arch| arch.experts = 0), "`experts` should be at least 1");
-    assert_eq!(with(|arch| arch.top_k = 0), "`top_k` should be at least 1");
-    assert_eq!(with(|arch| arch.blocks = 0), "`blocks` should be at least 1");
-    assert_eq!(with(|arch| arch.n_group = 0), "`n_group` should be at least 1");
-    assert_eq!(with(|arch| arch.topk_group = 0), "`topk_group` should be at least 1");
+    assert_eq!(with(|arch| arch.experts = 0), "`experts` should be at least 1, not 0");
+    assert_eq!(with(|arch| arch.top_k = 0), "`top_k` should be at least 1, not 0");
+    assert_eq!(with(|arch| arch.blocks = 0), "`blocks` should be at least 1, not 0");
+    assert_eq!(with(|arch| arch.n_group = 0), "`n_group` should be at least 1, not 0");
+    assert_eq!(with(|arch| arch.topk_group = 0), "`topk_group` should be at least 1, not 0");
     assert_eq!(with(|arch| arch.top_k = 33), "`top_k` (33) is more than the 32 experts that a sample may choose from");
     assert_eq!(
         with(|arch| (arch.n_group, arch.topk_group, arch.top_k) = (8, 2, 9)),
         "`top_k` (9) is more than the 8 experts that a sample may choose from"
     );
     assert_eq!(with(|arch| arch.n_group = 5), "`experts` (32) cannot be divided into `n_group` (5) equal groups");
-    assert!(with(|arch| arch.n_group = 32).starts_with("groups of one expert"));
+    assert!(with(|arch| arch.n_group = 32).starts_with("`n_group` (32) makes groups of one expert"));
     assert_eq!(
         with(|arch| (arch.n_group, arch.topk_group) = (4, 5)),
         "`topk_group` (5) is more than the groups there are (`n_group`: 4)"

@@ -16,16 +16,43 @@ pub trait Architecture {
     /// `state_dict` holds the tensors under both.
     const ALIASES: &'static [(&'static str, &'static str)] = &[];
 
-    /// Why these hyper-parameters do not fit each other, in words a pipeline's author understands.
+    /// Whether a model can be built with these hyper-parameters, whatever the data and the sizes.
     ///
     /// # Errors
-    /// When they do not.
-    fn fits(&self) -> Result<(), String> {
+    /// When none can: the first field that does not fit.
+    fn fits(&self) -> Result<(), Misfit> {
         Ok(())
     }
 
     /// Makes the layers.
     fn build<W: Widths, D: Kernels>(&self, widths: W, schema: &Schema, builder: &mut Builder<D>) -> Box<dyn Model<D>>;
+}
+
+/// A hyper-parameter with which no model can be built, in words a pipeline's author understands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfit {
+    /// The field.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub problem: String,
+    /// What to write instead.
+    pub remedy: String,
+}
+
+impl Misfit {
+    pub(super) fn new(field: &'static str, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { field, problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// Counts of layers of which a model needs one at least: a bank of none has no output.
+    pub(super) fn in_counts(counts: &[(&'static str, usize)]) -> Result<(), Self> {
+        match counts.iter().find(|(_, count)| *count == 0) {
+            Some((field, _)) => {
+                Err(Self::new(field, format!("`{field}` should be at least 1, not 0"), "give 1 or more"))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// A built model: forward only.

@@ -3,7 +3,7 @@
 use dfdx::shapes::Dim;
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Model, Widths};
+use super::{Architecture, Misfit, Model, Widths};
 use crate::data::Schema;
 use crate::nn::{Batch, Builder, Fields, MoeBlock, MoeConfig, Projection, Style, Tower};
 use crate::registry::Describe;
@@ -106,48 +106,49 @@ impl DsMoe {
         MoeConfig { rule, rate: self.balance_rate, hidden, shared: self.n_shared * hidden, routers }
     }
 
-    fn groups_fit(&self) -> Result<(), String> {
+    fn groups_fit(&self) -> Result<(), Misfit> {
         let Self { experts, top_k, n_group, topk_group, .. } = *self;
         if !experts.is_multiple_of(n_group) {
-            return Err(format!("`experts` ({experts}) cannot be divided into `n_group` ({n_group}) equal groups"));
+            let problem = format!("`experts` ({experts}) cannot be divided into `n_group` ({n_group}) equal groups");
+            return Err(Misfit::new("n_group", problem, format!("give a divisor of {experts}")));
         }
         let size = experts / n_group;
         if n_group > 1 && size < 2 {
-            return Err(format!(
-                "groups of one expert: a group is judged by its two best, so `experts` should be at least twice `n_group` ({n_group})"
-            ));
+            let problem =
+                format!("`n_group` ({n_group}) makes groups of one expert, and a group is judged by its two best");
+            return Err(Misfit::new("n_group", problem, format!("give at most {}", experts / 2)));
         }
         if topk_group > n_group {
-            return Err(format!(
-                "`topk_group` ({topk_group}) is more than the groups there are (`n_group`: {n_group})"
-            ));
+            let problem =
+                format!("`topk_group` ({topk_group}) is more than the groups there are (`n_group`: {n_group})");
+            return Err(Misfit::new("topk_group", problem, format!("give at most {n_group}")));
         }
-        if top_k > topk_group * size {
-            let allowed = topk_group * size;
-            return Err(format!("`top_k` ({top_k}) is more than the {allowed} experts that a sample may choose from"));
+        let allowed = topk_group * size;
+        if top_k > allowed {
+            let problem = format!("`top_k` ({top_k}) is more than the {allowed} experts that a sample may choose from");
+            return Err(Misfit::new("top_k", problem, format!("give at most {allowed}")));
         }
         Ok(())
     }
 }
 
 impl Architecture for DsMoe {
-    fn fits(&self) -> Result<(), String> {
-        let counts = [
+    fn fits(&self) -> Result<(), Misfit> {
+        Misfit::in_counts(&[
             ("experts", self.experts),
             ("top_k", self.top_k),
             ("blocks", self.blocks),
             ("n_group", self.n_group),
             ("topk_group", self.topk_group),
-        ];
-        if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
-            return Err(format!("`{name}` should be at least 1"));
-        }
+        ])?;
         self.groups_fit()?;
         if !(self.routed_scaling.is_finite() && self.routed_scaling > 0.0) {
-            return Err(format!("`routed_scaling` should be a positive number, not {}", self.routed_scaling));
+            let problem = format!("`routed_scaling` should be a positive number, not {}", self.routed_scaling);
+            return Err(Misfit::new("routed_scaling", problem, "1.0 leaves the gate values as they are"));
         }
         if !(self.balance_rate.is_finite() && self.balance_rate >= 0.0) {
-            return Err(format!("`balance_rate` should be a number of at least 0, not {}", self.balance_rate));
+            let problem = format!("`balance_rate` should be a number of at least 0, not {}", self.balance_rate);
+            return Err(Misfit::new("balance_rate", problem, "0.0 lets the correction biases stand"));
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use dfdx::shapes::Dim;
 use serde::{Deserialize, Serialize};
 
-use super::{Adaptation, Architecture, Model, Widths};
+use super::{Adaptation, Architecture, Misfit, Model, Widths};
 use crate::data::Schema;
 use crate::nn::{Batch, Builder, Experts, Fields, HiddenGate, Init, Style, TorchPart, Towers};
 use crate::registry::Describe;
@@ -60,11 +60,8 @@ struct Layers<W: Widths> {
 }
 
 impl Architecture for MetaHeac {
-    fn fits(&self) -> Result<(), String> {
-        if self.experts == 0 || self.critics == 0 {
-            return Err("`MetaHeac` needs at least one expert and one critic".to_owned());
-        }
-        Ok(())
+    fn fits(&self) -> Result<(), Misfit> {
+        Misfit::in_counts(&[("experts", self.experts), ("critics", self.critics)])
     }
 
     fn build<W: Widths, D: Kernels>(&self, widths: W, schema: &Schema, b: &mut Builder<D>) -> Box<dyn Model<D>> {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Model, Widths};
+use super::{Architecture, Misfit, Model, Widths};
 use crate::data::Schema;
 use crate::nn::{Batch, Builder, Experts, Fields, Gate, Style, Tower};
 use crate::registry::Describe;
@@ -46,6 +46,10 @@ impl Architecture for Mmoe {
         ("task_specific_module.0", "tower"),
         ("task_specific_module.1", "gate"),
     ];
+
+    fn fits(&self) -> Result<(), Misfit> {
+        Misfit::in_counts(&[("experts", self.experts)])
+    }
 
     fn build<W: Widths, D: Kernels>(&self, widths: W, schema: &Schema, b: &mut Builder<D>) -> Box<dyn Model<D>> {
         let (tasks, style) = (schema.tasks.len(), Style::mtoreclib(self.dropout));

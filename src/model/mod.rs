@@ -19,7 +19,7 @@ mod sizes;
 mod stem;
 
 pub use aitm::Aitm;
-pub use architecture::{Adaptation, Architecture, Model};
+pub use architecture::{Adaptation, Architecture, Misfit, Model};
 pub use checkpoint::{CheckpointError, ModelCard, load_tensors, read_checkpoint, write_checkpoint};
 pub use ds_moe::{DsMoe, Router};
 pub use esmm::Esmm;
@@ -60,6 +60,16 @@ macro_rules! architectures {
                 }
             }
 
+            /// See [`Architecture::fits`].
+            ///
+            /// # Errors
+            /// When a hyper-parameter lets no model be built.
+            pub fn fits(&self) -> Result<(), Misfit> {
+                match self {
+                    $(Arch::$Name(arch) => arch.fits(),)+
+                }
+            }
+
             /// See [`Architecture::ALIASES`].
             fn aliases(&self) -> &'static [(&'static str, &'static str)] {
                 match self {
@@ -78,12 +88,10 @@ macro_rules! architectures {
                 if !takes.contains(&tasks) {
                     return Err(format!("it takes {} tasks, the data have {tasks}", in_words(&takes)));
                 }
-                match self {
-                    $(Arch::$Name(arch) => {
-                        arch.fits()?;
-                        Ok(arch.build(widths, schema, builder))
-                    })+
-                }
+                self.fits().map_err(|misfit| misfit.problem)?;
+                Ok(match self {
+                    $(Arch::$Name(arch) => arch.build(widths, schema, builder),)+
+                })
             }
         }
     };

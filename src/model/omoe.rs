@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Model, Widths};
+use super::{Architecture, Misfit, Model, Widths};
 use crate::data::Schema;
 use crate::nn::{Batch, Builder, Experts, Fields, Gate, Style, Tower};
 use crate::registry::Describe;
@@ -39,6 +39,10 @@ struct Layers<W: Widths> {
 }
 
 impl Architecture for Omoe {
+    fn fits(&self) -> Result<(), Misfit> {
+        Misfit::in_counts(&[("experts", self.experts)])
+    }
+
     fn build<W: Widths, D: Kernels>(&self, widths: W, schema: &Schema, b: &mut Builder<D>) -> Box<dyn Model<D>> {
         let style = Style::mtoreclib(self.dropout);
         let fields = Fields::new(b, schema, widths.embed(), 1.0);

@@ -3,7 +3,7 @@
 use dfdx::shapes::Dim;
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Model, Widths};
+use super::{Architecture, Misfit, Model, Widths};
 use crate::data::Schema;
 use crate::nn::{Batch, Block, Builder, Embedded, FieldBlock, Fields, Gate, HiddenGate, Style, Tower};
 use crate::registry::Describe;
@@ -149,12 +149,16 @@ impl Architecture for Ple {
         ("task_specific_module.1", "task_gates"),
     ];
 
-    fn fits(&self) -> Result<(), String> {
-        if !(1..=2).contains(&self.levels) {
-            return Err(format!("`Ple` has {} levels; one or two have a width in `sizes` (the bottom's)", self.levels));
-        }
-        if self.task_experts == 0 || self.shared_experts == 0 {
-            return Err("`Ple` needs at least one shared expert and one expert a task".to_owned());
+    fn fits(&self) -> Result<(), Misfit> {
+        Misfit::in_counts(&[
+            ("shared_experts", self.shared_experts),
+            ("task_experts", self.task_experts),
+            ("levels", self.levels),
+        ])?;
+        if self.levels > 2 {
+            let problem =
+                format!("`levels` is {}, but only two have a width: those of the bottom in `sizes`", self.levels);
+            return Err(Misfit::new("levels", problem, "give 1 or 2"));
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Model, Widths};
+use super::{Architecture, Misfit, Model, Widths};
 use crate::data::Schema;
 use crate::nn::{Batch, Block, Builder, Embedded, FieldBlock, Fields, Maps, Style, TorchPart, Tower, xavier};
 use crate::registry::Describe;
@@ -140,6 +140,10 @@ impl Stem {
 }
 
 impl Architecture for Stem {
+    fn fits(&self) -> Result<(), Misfit> {
+        Misfit::in_counts(&[("shared_experts", self.shared_experts), ("task_experts", self.task_experts)])
+    }
+
     fn build<W: Widths, D: Kernels>(&self, widths: W, schema: &Schema, b: &mut Builder<D>) -> Box<dyn Model<D>> {
         let (tasks, style) = (schema.tasks.len(), Style::plain(self.dropout));
         let fields = Self::fields(b, widths, schema);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::diagnostic::Problem;
 use super::limits;
 use super::parse::MAX_PROBLEMS;
-use super::pipeline::{Download, Evaluate, Init, Pipeline, Preprocess, Stage, Test, Toy};
+use super::pipeline::{BuildModel, Download, Evaluate, Init, Pipeline, Preprocess, Stage, Test, Toy};
 use super::suggest::{did_you_mean, listed};
 use super::syntax::{Kind, Node, Span, shortened};
 use crate::balance::Balancer;
@@ -25,11 +25,7 @@ pub fn check(pipeline: &Pipeline, tree: &Node, written: &Node, faulty: &[Span]) 
         match stage {
             Stage::Download(stage) => check.download(name, stage),
             Stage::Preprocess(stage) => check.preprocess(name, stage),
-            Stage::BuildModel(stage) => {
-                if let Init::Checkpoint(file) = &stage.init {
-                    check.path(file, &["stages", name, "init"]);
-                }
-            }
+            Stage::BuildModel(stage) => check.build_model(name, stage),
             Stage::Train(_) => {}
             Stage::Evaluate(stage) => check.evaluate(name, stage),
             Stage::Toy(stage) => check.toy(name, stage),
@@ -241,6 +237,21 @@ impl<'a> Check<'a> {
                 place,
             );
             self.report(problem.hint("draw them with `test: Random(0.2)`, or name the file in `Csv(test: ..)`"));
+        }
+    }
+
+    fn build_model(&mut self, name: &str, stage: &BuildModel) {
+        if let Init::Checkpoint(file) = &stage.init {
+            self.path(file, &["stages", name, "init"]);
+        }
+        let arch = self.at(&["stages", name, "arch"]);
+        // a number out of range has been reported, and says all there is to say
+        let reported = self.is_faulty(arch) || !limits::out_of_range(arch, &[]).is_empty();
+        if let (Err(misfit), false) = (stage.arch.fits(), reported) {
+            let place = arch.locate(&[misfit.field]).head;
+            self.report(
+                Problem::new(misfit.problem, place).label("no model can be built with this").hint(misfit.remedy),
+            );
         }
     }
 

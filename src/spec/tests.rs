@@ -525,6 +525,37 @@ fn numbers_must_make_sense() {
 }
 
 #[test]
+fn an_architecture_judges_its_own_numbers() {
+    let cases = [
+        "Stem(shared_experts: 0)",
+        "Stem(task_experts: 0)",
+        "MetaHeac(critics: 0)",
+        "Ple(levels: 0)",
+        "Ple(levels: 3)",
+        "DsMoe(n_group: 5)",
+        "DsMoe(topk_group: 2)",
+        "DsMoe(experts: 4)",
+        "DsMoe(routed_scaling: -1)",
+    ];
+    let all: Vec<String> = cases.iter().map(|arch| wrong(&short_with("Mmoe()", arch))).collect();
+    assert_snapshot!(all.join("\n"), @"
+    4:59: `shared_experts` should be at least 1, not 0
+    4:57: `task_experts` should be at least 1, not 0
+    4:56: `critics` should be at least 1, not 0
+    4:50: `levels` should be at least 1, not 0
+    4:50: `levels` is 3, but only two have a width: those of the bottom in `sizes` | give 1 or 2
+    4:53: `experts` (32) cannot be divided into `n_group` (5) equal groups | give a divisor of 32
+    4:56: `topk_group` (2) is more than the groups there are (`n_group`: 1) | give at most 1
+    4:38: `top_k` (8) is more than the 4 experts that a sample may choose from | give at most 4
+    4:60: `routed_scaling` should be a positive number, not -1 | 1.0 leaves the gate values as they are
+    ");
+    // what is out of range, or no number at all, is reported once
+    assert_snapshot!(wrong(&short_with("Mmoe()", "DsMoe(n_group: 5, top_k: 0)")), @"4:63: `top_k` should be at least 1, not 0");
+    assert_snapshot!(wrong(&short_with("Mmoe()", "Ple(levels: \"3\")")), @r#"4:50: expected a whole number of at least 0, found the string "3" | numbers have no quotes: `3`"#);
+    assert_snapshot!(wrong_with(SHORT, &["m.arch=Ple(levels: 3)"]), @"--set m.arch=Ple(levels: 3):1:20: `levels` is 3, but only two have a width: those of the bottom in `sizes` | give 1 or 2");
+}
+
+#[test]
 fn a_balancer_judges_its_own_numbers() {
     read(&short_with("model: \"m\",", "model: \"m\", balancer: Famo(gamma: -1),"));
 }

@@ -21,6 +21,30 @@ fn check_names_good_and_bad_pipelines() {
 }
 
 #[test]
+fn an_architecture_that_cannot_be_built_is_refused_before_anything_runs() {
+    let project = Project::new();
+    for (arch, problem, help) in [
+        ("Ple(levels: 3)", "`levels` is 3, but only two have a width", "help: give 1 or 2"),
+        ("DsMoe(n_group: 5)", "`experts` (32) cannot be divided into `n_group` (5)", "help: give a divisor of 32"),
+        ("MetaHeac(critics: 0)", "`critics` should be at least 1, not 0", ""),
+        ("Stem(shared_experts: 0)", "`shared_experts` should be at least 1, not 0", ""),
+        ("Stem(task_experts: 0)", "`task_experts` should be at least 1, not 0", ""),
+    ] {
+        let fresh = Project::new();
+        fresh.edit("Mmoe(experts: 2)", arch);
+        for command in ["check", "plan", "run"] {
+            let refused = fresh.call(&[command, "pipelines/small.ron"]).expect(2);
+            assert!(refused.err.contains("pipelines/small.ron:7:"), "{refused:?}");
+            assert!(refused.err.contains(problem) && refused.err.contains(help), "{arch}: {refused:?}");
+        }
+        assert!(!fresh.path(".mtorec").exists());
+        let set = format!("model.arch={arch}");
+        let set = project.call(&["check", "pipelines/small.ron", "--set", &set]).expect(2);
+        assert!(set.err.contains(problem) && set.err.contains(help), "{arch}: {set:?}");
+    }
+}
+
+#[test]
 fn graph_shows_states() {
     let project = Project::new();
     project.run(&["--until", "model"]);
