@@ -275,7 +275,7 @@ fn esmm() {
 
 #[test]
 fn stem() {
-    parity("stem", Stem { shared_experts: 2, task_experts: 2, dropout: 0.0, reference_gate: true }.into());
+    parity("stem", Stem { shared_experts: 2, task_experts: 2, layers: 1, dropout: 0.0, reference_gate: true }.into());
 }
 
 #[test]

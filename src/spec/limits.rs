@@ -44,6 +44,7 @@ const LIMITS: &[Limit] = &[
             "task_experts",
             "critics",
             "levels",
+            "layers",
             "top_k",
             "blocks",
             "n_group",

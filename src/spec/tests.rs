@@ -528,7 +528,7 @@ fn numbers_must_make_sense() {
 fn an_architecture_judges_its_own_numbers() {
     let cases = [
         "Stem(shared_experts: 0)",
-        "Stem(task_experts: 0)",
+        "Stem(task_experts: 0, layers: 0)",
         "MetaHeac(critics: 0)",
         "Ple(levels: 0)",
         "Ple(levels: 3)",
@@ -541,6 +541,7 @@ fn an_architecture_judges_its_own_numbers() {
     assert_snapshot!(all.join("\n"), @"
     4:59: `shared_experts` should be at least 1, not 0
     4:57: `task_experts` should be at least 1, not 0
+    4:68: `layers` should be at least 1, not 0
     4:56: `critics` should be at least 1, not 0
     4:50: `levels` should be at least 1, not 0
     4:50: `levels` is 3, but only two have a width: those of the bottom in `sizes` | give 1 or 2
