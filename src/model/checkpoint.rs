@@ -92,9 +92,6 @@ pub fn read_checkpoint<D: Kernels>(network: &mut Network<D>, path: &Path) -> Res
 /// What PyTorch calls the number of batches that a normalisation's running statistics have seen.
 const BATCHES_TRACKED: &str = "num_batches_tracked";
 
-/// MTOReclib's modules list their parts a second time under these names.
-const ALIASES: [&str; 2] = ["shared_module.", "task_specific_module."];
-
 /// A name with its part's name in front replaced.
 fn renamed(name: &str, from: &str, to: &str) -> Option<String> {
     let rest = name.strip_prefix(from)?;
@@ -107,18 +104,18 @@ fn second_names(aliases: &[(&str, &str)], name: &str) -> impl Iterator<Item = St
 }
 
 /// Loads the tensors whose names start with `prefix` (cut off) into a network. A tensor may stand under its own name, a
-/// second one or both (the own one then counts). An embedding table may lack the rows for ids unseen in training, which
+/// second one or both, with the same content then. An embedding table may lack the rows for ids unseen in training, which
 /// PyTorch's models do not have; those rows stay as they are, and the result is their number.
 ///
 /// # Errors
-/// When a tensor is missing, unexpected or of another type or shape; the text names the first ones, and the network is
+/// When a tensor is missing, unexpected, of another type or shape, or different under its two names; the text names the first ones, and the network is
 /// unchanged.
 pub fn load_tensors<D: Kernels>(
     network: &mut Network<D>,
     tensors: &SafeTensors,
     prefix: &str,
 ) -> Result<usize, CheckpointError> {
-    let mut found = by_own_name(network.aliases, tensors, prefix);
+    let (mut found, disagreeing) = by_own_name(network.aliases, tensors, prefix);
     let mut problems = Vec::new();
     let device = network.params.device().clone();
     let mut values: Vec<Vec<f32>> = network.params.iter().map(|(_, param)| device.download(&param.value)).collect();
@@ -152,6 +149,7 @@ pub fn load_tensors<D: Kernels>(
     let mut unexpected: Vec<_> = found.into_keys().collect();
     unexpected.sort_unstable();
     problems.extend(unexpected.iter().map(|name| format!("`{name}` is not part of the model")));
+    problems.extend(disagreeing);
     if !problems.is_empty() {
         return Err(CheckpointError::Misfit(first_few(&problems)));
     }
@@ -162,26 +160,29 @@ pub fn load_tensors<D: Kernels>(
     Ok(kept)
 }
 
-/// The tensors of a file by their own names, those that it has under a second one only included.
+/// The tensors of a file by their own names, those that it has under a second one only included; and what is wrong with
+/// second names.
 fn by_own_name<'a>(
     aliases: &[(&str, &str)],
     tensors: &'a SafeTensors,
     prefix: &str,
-) -> HashMap<String, TensorView<'a>> {
-    let mut found = HashMap::new();
-    let mut seconds = Vec::new();
-    for (name, view) in tensors.iter() {
-        let Some(name) = name.strip_prefix(prefix) else { continue };
-        if !ALIASES.iter().any(|alias| name.starts_with(alias)) {
-            found.insert(name.to_owned(), view);
-        } else if let Some(own) = aliases.iter().find_map(|(second, own)| renamed(name, second, own)) {
-            seconds.push((own, view));
+) -> (HashMap<String, TensorView<'a>>, Vec<String>) {
+    let named: Vec<_> = tensors.iter().filter_map(|(name, view)| Some((name.strip_prefix(prefix)?, view))).collect();
+    let own_name = |name: &str| aliases.iter().find_map(|(second, own)| renamed(name, second, own));
+    let (seconds, own): (Vec<_>, Vec<_>) =
+        named.into_iter().map(|(name, view)| (name, own_name(name), view)).partition(|(_, own, _)| own.is_some());
+    let mut found: HashMap<_, _> = own.into_iter().map(|(name, _, view)| (name.to_owned(), view)).collect();
+    let content = |view: &TensorView<'a>| (view.dtype(), view.shape().to_vec(), view.data());
+    let mut problems = Vec::new();
+    for (name, own, view) in seconds {
+        let Some(own) = own else { continue };
+        if found.get(&own).is_some_and(|first| content(first) != content(&view)) {
+            problems.push(format!("`{name}` is a second name of `{own}` and holds something else"));
         }
-    }
-    for (own, view) in seconds {
         found.entry(own).or_insert(view);
     }
-    found
+    problems.sort_unstable();
+    (found, problems)
 }
 
 /// Copies a tensor to where its numbers lie in ours; gives the number of rows that it lacks.
@@ -226,7 +227,7 @@ fn first_few(problems: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Mmoe, SharedBottom};
+    use super::super::{Mmoe, Omoe, SharedBottom};
     use super::*;
     use crate::data::Field;
     use crate::tensor::Cpu;
@@ -277,7 +278,7 @@ mod tests {
     fn refused(change: impl Fn(&mut Vec<Entry>)) -> String {
         let mut entries = written(&network(SharedBottom::default(), false, 1));
         // second names would stand in for what is taken away
-        entries.retain(|(name, _)| !ALIASES.iter().any(|alias| name.starts_with(alias)));
+        entries.retain(|(name, _)| !name.contains("_module."));
         change(&mut entries);
         let mut network = network(SharedBottom::default(), false, 2);
         let before = numbers(&network);
@@ -341,10 +342,29 @@ mod tests {
         let mut to = network(SharedBottom::default(), false, 2);
         load(&mut to, &entries).unwrap();
         assert_eq!(numbers(&to), numbers(&from));
-        // lists of parts that are none of ours are passed over
-        let mut own = written(&network(Mmoe::default(), false, 3));
-        own.push(("shared_module.7.weight".to_owned(), (Dtype::F32, vec![1], vec![0; 4])));
-        load(&mut network(Mmoe::default(), false, 4), &own).unwrap();
+    }
+
+    #[test]
+    fn second_names_must_be_known_and_agree() {
+        let misfit = |arch: Arch, change: fn(&mut Vec<Entry>)| {
+            let mut entries = written(&network(arch.clone(), false, 3));
+            change(&mut entries);
+            let CheckpointError::Misfit(text) = load(&mut network(arch, false, 4), &entries).unwrap_err() else {
+                panic!("a misfit")
+            };
+            text
+        };
+        let add = |entries: &mut Vec<Entry>| {
+            entries.push(("shared_module.7.weight".to_owned(), (Dtype::F32, vec![1], vec![0; 4])));
+        };
+        let unknown = "`shared_module.7.weight` is not part of the model";
+        assert_eq!(misfit(Mmoe::default().into(), add), unknown);
+        assert_eq!(misfit(Omoe::default().into(), add), unknown, "a model without second names");
+        let differs = misfit(Mmoe::default().into(), |entries| of(entries, "shared_module.2.bias").1.2[0] ^= 1);
+        assert_eq!(
+            differs,
+            "`shared_module.2.bias` is a second name of `numerical_layer.bias` and holds something else"
+        );
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
 use crate::project::{Called, Project};
 
 const MODEL: &str = "sizes: Tiny, seed: 1),";
@@ -25,6 +27,26 @@ fn trained() -> (Project, Vec<u8>) {
     let file = project.largest_file("train");
     assert!(file.ends_with("model.safetensors"), "{}", file.display());
     (project, fs::read(file).unwrap())
+}
+
+/// A tensor of a file: name, shape, type, bytes.
+type Tensor = (String, Vec<usize>, Dtype, Vec<u8>);
+
+/// A checkpoint's bytes with its tensors changed.
+fn with_tensors(bytes: &[u8], change: fn(&mut Vec<Tensor>)) -> Vec<u8> {
+    let file = SafeTensors::deserialize(bytes).unwrap();
+    let tensor =
+        |(name, view): (&str, TensorView)| (name.to_owned(), view.shape().to_vec(), view.dtype(), view.data().to_vec());
+    let mut tensors: Vec<Tensor> = file.iter().map(tensor).collect();
+    change(&mut tensors);
+    let views = tensors
+        .iter()
+        .map(|(name, shape, dtype, bytes)| (name, TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
+    safetensors::serialize(views, None).unwrap()
+}
+
+fn tensor<'a>(tensors: &'a mut [Tensor], name: &str) -> &'a mut Tensor {
+    tensors.iter_mut().find(|(other, ..)| other == name).unwrap_or_else(|| panic!("{name}"))
 }
 
 /// Runs, and the model must fail with this text and leave nothing behind.
@@ -119,6 +141,35 @@ fn a_checkpoint_that_does_not_fit_is_refused_by_name() {
     assert!(other.err.contains("`bottom.mlp.0.weight` is missing"), "{other:?}");
     let wider = fails(&project, &["--set", "model.sizes=Small"], misfit);
     assert!(wider.err.contains("`embedding.embedding.weight` is F32 ["), "{wider:?}");
+
+    let refused = |change: fn(&mut Vec<Tensor>), difference: &str| {
+        fs::write(project.path("mine/model.safetensors"), with_tensors(&bytes, change)).unwrap();
+        fails(&project, &[], &format!("{misfit}{difference}\n"));
+    };
+    refused(
+        |tensors| tensor(tensors, "expert.0.mlp.4.weight").1.reverse(),
+        "`expert.0.mlp.4.weight` is F32 [16, 8], expected F32 [8, 16]; \
+         `shared_module.1.0.mlp.4.weight` is a second name of `expert.0.mlp.4.weight` and holds something else",
+    );
+    refused(
+        |tensors| tensors.push(("expert.2.mlp.0.bias".into(), vec![1], Dtype::F32, vec![0; 4])),
+        "`expert.2.mlp.0.bias` is not part of the model",
+    );
+    refused(
+        |tensors| tensors.push(("shared_module.3.weight".into(), vec![1], Dtype::F32, vec![0; 4])),
+        "`shared_module.3.weight` is not part of the model",
+    );
+    refused(
+        |tensors| tensor(tensors, "task_specific_module.0.1.mlp.0.bias").3[0] ^= 1,
+        "`task_specific_module.0.1.mlp.0.bias` is a second name of `tower.1.mlp.0.bias` and holds something else",
+    );
+    refused(
+        |tensors| {
+            let (gate, shared) = ("gate.0.0.bias", "task_specific_module.1.0.0.bias");
+            tensors.retain(|(name, ..)| ![gate, shared].contains(&name.as_str()));
+        },
+        "`gate.0.0.bias` is missing",
+    );
 
     fs::write(project.path("mine/model.safetensors"), &bytes[..bytes.len() / 2]).unwrap();
     let cut = fails(&project, &[], "`mine/model.safetensors` is a damaged safetensors file: ");
