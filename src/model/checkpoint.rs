@@ -61,8 +61,8 @@ pub fn write_checkpoint<D: Kernels>(network: &Network<D>, path: &Path) -> Result
         tensors.push((tensor.name.clone(), Dtype::F32, tensor.shape.clone(), bytes));
     }
     for norm in &network.norms {
-        let count = network.batches_tracked.to_le_bytes().to_vec();
-        tensors.push((format!("{norm}.{BATCHES_TRACKED}"), Dtype::I64, vec![], count));
+        let count = network.batches_tracked.saturating_mul(norm.passes as i64);
+        tensors.push((format!("{}.{BATCHES_TRACKED}", norm.name), Dtype::I64, vec![], count.to_le_bytes().to_vec()));
     }
     for (name, value) in &network.constants {
         tensors.push((name.clone(), Dtype::F32, vec![], value.to_le_bytes().to_vec()));
@@ -129,15 +129,14 @@ pub fn load_tensors<D: Kernels>(
             },
         }
     }
-    // a normalisation that is read several times a step (MetaHeac's critics, once a task) counts more than steps
     let mut tracked = None;
     for norm in &network.norms {
         // PyTorch itself does without it: files from before it had the count lack it
-        let name = format!("{norm}.{BATCHES_TRACKED}");
+        let name = format!("{}.{BATCHES_TRACKED}", norm.name);
         let Some(view) = found.remove(&name) else { continue };
         match (view.dtype(), view.data().try_into()) {
             (Dtype::I64, Ok(bytes)) => {
-                let count = i64::from_le_bytes(bytes);
+                let count = i64::from_le_bytes(bytes) / norm.passes.max(1) as i64;
                 tracked = Some(tracked.map_or(count, |least: i64| least.min(count)));
             }
             _ => problems.push(misfit(&name, &view, "I64 []")),
@@ -227,7 +226,7 @@ fn first_few(problems: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Mmoe, Omoe, SharedBottom};
+    use super::super::{MetaHeac, Mmoe, Omoe, SharedBottom};
     use super::*;
     use crate::data::Field;
     use crate::tensor::Cpu;
@@ -331,6 +330,19 @@ mod tests {
         let mut to = network(Mmoe::default(), true, 2);
         assert_eq!(load(&mut to, &written(&from)).unwrap(), 0);
         assert_eq!((numbers(&to), to.batches_tracked), (numbers(&from), 7));
+    }
+
+    #[test]
+    fn normalisations_that_see_several_batches_a_step_count_them_all() {
+        let mut from = network(MetaHeac::default(), false, 1);
+        from.batches_tracked = 7;
+        let mut entries = written(&from);
+        let mut count = |name| of(&mut entries, name).1.2.clone();
+        assert_eq!(count("model.expert.0.mlp.1.num_batches_tracked"), 7i64.to_le_bytes());
+        assert_eq!(count("model.critic.0.mlp.1.num_batches_tracked"), 14i64.to_le_bytes());
+        let mut to = network(MetaHeac::default(), false, 2);
+        load(&mut to, &entries).unwrap();
+        assert_eq!(to.batches_tracked, 7);
     }
 
     #[test]

@@ -80,7 +80,10 @@ impl Architecture for MetaHeac {
         let expert_gate = HiddenGate::new(b, "model.expert_gate", 2 * d, self.experts);
         let (_, hidden) = widths.bottom();
         let name = |c| format!("model.critic.{c}");
+        let before = b.norms.len();
         let critics = Towers::new(b, &name, self.critics, hidden, widths.tower(), style);
+        // every task's representation goes through all of them
+        b.norms[before..].iter_mut().for_each(|norm| norm.passes = count);
         let critic_gate = HiddenGate::new(b, "model.critic_gate", 2 * d, self.critics);
         let scale = if self.reference_mean { 1.0 / self.critics as f32 } else { 1.0 };
         let inner_lr = self.meta.then_some(self.inner_lr);

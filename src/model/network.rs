@@ -3,7 +3,7 @@
 use super::sizes::{Custom, Paper, Small, Tiny};
 use super::{Adaptation, Arch, Model, Sizes};
 use crate::data::{RawBatch, Schema};
-use crate::nn::{Batch, BatchSlot, Builder, TorchTensor};
+use crate::nn::{Batch, BatchSlot, Builder, TorchNorm, TorchTensor};
 use crate::tensor::op::bce;
 use crate::tensor::{Cpu, FieldLayout, Kernels, Key, Kind, Mode, Owner, ParamId, Params, Tape, Var, Workspace};
 
@@ -39,11 +39,12 @@ pub struct Network<D: Kernels> {
     pub params: Params<D>,
     /// Their names and layouts in PyTorch's checkpoints.
     pub tensors: Vec<TorchTensor>,
-    /// PyTorch's names of the batch normalisations.
-    pub norms: Vec<String>,
+    /// The batch normalisations under PyTorch's names.
+    pub norms: Vec<TorchNorm>,
     /// Constants that PyTorch keeps among the parameters.
     pub constants: Vec<(String, f32)>,
-    /// Training steps the running statistics have seen (PyTorch's `num_batches_tracked`).
+    /// Training steps the running statistics have seen; times a normalisation's passes a step, PyTorch's
+    /// `num_batches_tracked`.
     pub batches_tracked: i64,
     /// The second names of some parts: see [`Architecture::ALIASES`](super::Architecture::ALIASES).
     pub(super) aliases: &'static [(&'static str, &'static str)],

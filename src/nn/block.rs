@@ -2,7 +2,7 @@
 
 use dfdx::shapes::Dim;
 
-use super::{Builder, Init};
+use super::{Builder, Init, TorchNorm};
 use crate::tensor::op::{Norm, bank_linear, norm_relu_dropout, relu_dropout, shared_linear};
 use crate::tensor::{Kernels, Kind, ParamId, Tape, Var};
 
@@ -170,7 +170,7 @@ fn norm<D: Kernels>(
         for (part, param) in parts {
             b.torch(format!("{}.{part}", name(e)), vec![cols], param, e * cols, vec![1]);
         }
-        b.norms.push(name(e));
+        b.norms.push(TorchNorm { name: name(e), passes: 1 });
     }
     norm
 }

@@ -40,6 +40,15 @@ pub struct TorchPart {
     pub strides: Vec<usize>,
 }
 
+/// A batch normalisation under its PyTorch name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TorchNorm {
+    /// The name of the module.
+    pub name: String,
+    /// Batches that it sees a training step: PyTorch counts every one.
+    pub passes: usize,
+}
+
 impl TorchTensor {
     /// Our parameter and the position in it of each element, in PyTorch's (row-major) order.
     pub fn elements(&self) -> impl Iterator<Item = (ParamId, usize)> + '_ {
@@ -68,8 +77,8 @@ pub struct Builder<D: Kernels> {
     pub params: Params<D>,
     /// Their PyTorch names.
     pub tensors: Vec<TorchTensor>,
-    /// Names of the batch normalisations, whose `num_batches_tracked` PyTorch expects in a checkpoint.
-    pub norms: Vec<String>,
+    /// The batch normalisations, whose `num_batches_tracked` PyTorch expects in a checkpoint.
+    pub norms: Vec<TorchNorm>,
     /// Constants that PyTorch keeps among the parameters: written, and ignored on loading.
     pub constants: Vec<(String, f32)>,
     /// What to draw from; nothing is drawn or kept when only the numbers are counted.

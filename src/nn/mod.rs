@@ -60,7 +60,7 @@ mod tower;
 
 pub use batch::{Assembled, Batch, BatchSlot};
 pub use block::{Block, Maps, Style};
-pub use builder::{Builder, Init, TorchPart, TorchTensor};
+pub use builder::{Builder, Init, TorchNorm, TorchPart, TorchTensor};
 pub use expert::{Bottom, Experts};
 pub use fields::{Embedded, FieldBlock, Fields, xavier};
 pub use gate::{Gate, HiddenGate};
