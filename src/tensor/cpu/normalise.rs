@@ -309,3 +309,25 @@ pub(super) fn move_statistics(batch: usize, statistics: &[f32], mean: &mut [f32]
         *running += NORM_MOMENTUM * (unbiased * batch - *running);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn running_statistics_move_a_tenth_of_the_way_to_the_unbiased_variance() {
+        // of the batch -1, 0, 1, 2 in one column and 4, 4, 4, 8 in another: variances divided by 4
+        let statistics = [0.5, 5.0, 1.25, 3.0];
+        let (mut mean, mut variance) = ([0.0, 2.0], [1.0, 0.0]);
+        move_statistics(4, &statistics, &mut mean, &mut variance);
+        let close = |a: f32, b: f32| assert!((a - b).abs() < 1e-6, "{a} and {b}");
+        close(mean[0], 0.05);
+        close(mean[1], 2.3);
+        close(variance[0], 0.9 + 0.1 * 5.0 / 3.0);
+        close(variance[1], 0.1 * 4.0);
+        // one row alone has no unbiased variance
+        move_statistics(1, &[1.0, 1.0, 0.0, 0.0], &mut mean, &mut variance);
+        close(mean[0], 0.145);
+        close(variance[1], 0.36);
+    }
+}
