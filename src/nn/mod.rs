@@ -27,20 +27,54 @@
 //! }
 //! ```
 //!
-//! A gate over banks of different widths:
+//! A gate on a stream of 512 units over banks of 256, and a tower behind it:
+//!
+//! ```
+//! use dfdx::shapes::Const;
+//! use mtorec::nn::{HiddenGate, Tower};
+//! use mtorec::tensor::op::Candidates;
+//! use mtorec::tensor::{Cpu, Tape, Var};
+//!
+//! type OnStream = HiddenGate<Const<512>>;
+//! type OnBottom = Tower<Const<256>, Const<128>, Const<64>>;
+//! type Stream = Var<(usize, Const<512>)>;
+//! type Bank = Candidates<Const<256>>;
+//! fn wire(tape: &Tape<Cpu>, (gate, tower): (&OnStream, &OnBottom), x: Stream, banks: [Bank; 2]) -> Var<(usize,)> {
+//!     tower.forward(tape, gate.mix(tape, x, &banks))
+//! }
+//! ```
+//!
+//! Over banks of another width than the tower's:
 //!
 //! ```compile_fail,E0308
 //! use dfdx::shapes::Const;
-//! use mtorec::tensor::op::{Candidates, mix};
+//! use mtorec::nn::{HiddenGate, Tower};
+//! use mtorec::tensor::op::Candidates;
 //! use mtorec::tensor::{Cpu, Tape, Var};
 //!
-//! fn wire(
-//!     tape: &Tape<Cpu>,
-//!     gate: Var<(usize, usize)>,
-//!     own: Var<(usize, usize, Const<256>)>,
-//!     shared: Var<(usize, usize, Const<512>)>,
-//! ) -> Var<(usize, Const<256>)> {
-//!     mix(tape, gate, &[Candidates::all(own), Candidates::all(shared)])
+//! type OnStream = HiddenGate<Const<512>>;
+//! type OnBottom = Tower<Const<256>, Const<128>, Const<64>>;
+//! type Stream = Var<(usize, Const<512>)>;
+//! type Bank = Candidates<Const<512>>;
+//! fn wire(tape: &Tape<Cpu>, (gate, tower): (&OnStream, &OnBottom), x: Stream, banks: [Bank; 2]) -> Var<(usize,)> {
+//!     tower.forward(tape, gate.mix(tape, x, &banks))
+//! }
+//! ```
+//!
+//! On another stream than the gate's:
+//!
+//! ```compile_fail,E0308
+//! use dfdx::shapes::Const;
+//! use mtorec::nn::{HiddenGate, Tower};
+//! use mtorec::tensor::op::Candidates;
+//! use mtorec::tensor::{Cpu, Tape, Var};
+//!
+//! type OnStream = HiddenGate<Const<512>>;
+//! type OnBottom = Tower<Const<256>, Const<128>, Const<64>>;
+//! type Stream = Var<(usize, Const<256>)>;
+//! type Bank = Candidates<Const<256>>;
+//! fn wire(tape: &Tape<Cpu>, (gate, tower): (&OnStream, &OnBottom), x: Stream, banks: [Bank; 2]) -> Var<(usize,)> {
+//!     tower.forward(tape, gate.mix(tape, x, &banks))
 //! }
 //! ```
 //!
