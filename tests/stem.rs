@@ -130,7 +130,7 @@ fn logits_are_those_of_the_formulas() {
         let workspace = Workspace::new(&Cpu::default());
         let mut slot = network.batch_slot(&schema());
         let tape = Tape::new(&network.params, &workspace, Mode::Eval);
-        let logits = network.forward(&tape, slot.load(&raw));
+        let logits = network.forward(&tape, &slot.load(&raw, 1)[0]);
         let ours: Vec<Vec<f32>> = logits.into_iter().map(|logits| tape.value(logits).as_vec()).collect();
         for row in 0..ROWS {
             let (ids, numbers) = (&raw.categorical[row * FIELDS.len()..], &raw.numerical[row * COLUMNS..]);
