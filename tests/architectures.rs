@@ -40,7 +40,7 @@ fn logits(network: &Network<Cpu>, tasks: usize) -> Vec<Vec<f32>> {
     let workspace = Workspace::new(&Cpu::default());
     let mut slot = network.batch_slot(&schema(tasks));
     let tape = Tape::new(&network.params, &workspace, Mode::Eval);
-    let logits = network.forward(&tape, slot.load(&batch(tasks)));
+    let logits = network.forward(&tape, &slot.load(&batch(tasks), 1)[0]);
     logits.into_iter().map(|logits| tape.value(logits).as_vec()).collect()
 }
 
@@ -89,7 +89,7 @@ fn one_task_and_three_train_where_the_architecture_takes_them() {
             let mut trainer = Trainer::new(network, Adam { lr: 1e-2, ..Adam::default() }, method, 1);
             let mut losses = Vec::new();
             for _ in 0..150 {
-                losses.push(trainer.step(slot.load(&batch(tasks)), 0, &workspace).losses.iter().sum::<f64>());
+                losses.push(trainer.step(slot.load(&batch(tasks), 1), 0, false, &workspace).losses.iter().sum::<f64>());
             }
             let (first, last) = (losses[0], losses[losses.len() - 1]);
             assert!(last < 0.97 * first, "{arch:?}, {tasks} tasks: {first} to {last}");
