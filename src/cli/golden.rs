@@ -99,7 +99,7 @@ fn check(args: &CheckArgs, verbose: bool) -> Result<Exit, Failure> {
                 continue;
             }
         };
-        let comparison = golden.compare(&metrics, held.golden.tolerance);
+        let comparison = golden.hold(&metrics, &held.golden);
         if !comparison.passes() && exit == Exit::Done {
             exit = Exit::Regression;
         }
@@ -132,7 +132,7 @@ fn bless(args: &BlessArgs, verbose: bool) -> Result<Exit, Failure> {
         metrics.write(&held.path).map_err(|error| golden_failure(error, &held.project))?;
         let count: usize = metrics.stages.values().map(Vec::len).sum();
         output::print(&format!("{}: blessed, {count} metrics\n", held.path.display()))?;
-        if let Some(comparison) = earlier.map(|earlier| earlier.compare(&metrics, 0.0)).filter(|all| !all.passes()) {
+        if let Some(comparison) = earlier.map(|earlier| earlier.compare(&metrics)).filter(|all| !all.passes()) {
             output::print(&text(&held.project.pipeline.name, &comparison))?;
         }
     }
@@ -183,7 +183,7 @@ fn word(verdict: GoldenVerdict) -> &'static str {
 }
 
 fn text(pipeline: &str, comparison: &Comparison) -> String {
-    let failed = comparison.lines.iter().filter(|line| line.verdict != GoldenVerdict::Ok).count();
+    let failed = comparison.lines.iter().filter(|line| line.fails).count();
     let mut text = match failed {
         0 => format!("{pipeline}: all {} metrics hold\n", comparison.lines.len()),
         _ => format!("{pipeline}: {failed} of {} metrics do not hold\n", comparison.lines.len()),
@@ -210,7 +210,9 @@ fn text(pipeline: &str, comparison: &Comparison) -> String {
             GoldenVerdict::New => ("none".to_owned(), tables::number(line.got, 6)),
             _ => (tables::number(line.expected, 6), tables::number(line.got, 6)),
         };
-        let tolerance = comparison.tolerance.to_string();
+        // as short as the pipeline writes it; a share of the number comes out long
+        let exact = line.tolerance.to_string();
+        let tolerance = if exact.len() > 8 { format!("{:.6}", line.tolerance) } else { exact };
         let (stage, metric, task) = (line.stage.clone(), line.metric.clone(), line.task.clone());
         vec![stage, metric, task, expected, got, tolerance, word(line.verdict).to_owned()]
     });

@@ -85,7 +85,7 @@ fn show(file: &Path, args: &Args) -> Result<Exit, Failure> {
 
 fn diff(args: &DiffArgs) -> Result<Exit, Failure> {
     let (a, b) = (numbers(&args.a, &args.root)?, numbers(&args.b, &args.root)?);
-    let comparison = a.compare(&b, 0.0);
+    let comparison = a.compare(&b);
     if args.json {
         let of = |path: &Path, metrics: &GoldenMetrics| json!({ "name": path.display().to_string(), "pipeline": metrics.pipeline, "simulated": metrics.simulated });
         output::print_json(&json!({ "a": of(&args.a, &a), "b": of(&args.b, &b), "metrics": comparison.lines }))?;

@@ -171,7 +171,7 @@ mod tests {
 
         let middle = batch.rows(1..3);
         assert_eq!((middle.rows, &middle.categorical[..]), (2, &[0, 4, 3, 1][..]));
-        assert_eq!(middle.labels, [0.0, 1.0, 1.0, 0.0, 1.0, 1.0]);
+        assert_eq!(middle.labels, [0.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
         assert_eq!(middle.numerical, batch.numerical[30..90]);
 
         // A smaller batch in the same memory leaves nothing behind.

@@ -1,7 +1,8 @@
 //! Golden metrics: numbers that were blessed once, and what later runs are held to.
 //!
 //! A metric passes when it is within the tolerance of the blessed number. Any larger difference fails, a better number
-//! too: it means that something changed which nobody blessed. The verdict says which way it went.
+//! too: it means that something changed which nobody blessed (unless the pipeline says that only worse ones fail). The
+//! verdict says which way it went.
 
 use std::fs;
 use std::io;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StageEvaluation;
 use crate::metric::Metric;
+use crate::spec::{Fails, Golden};
 use crate::store::write_atomically;
 
 /// A golden file.
@@ -96,15 +98,17 @@ pub struct Line {
     pub expected: Option<f64>,
     /// This run's number.
     pub got: Option<f64>,
+    /// The largest absolute difference that passes.
+    pub tolerance: f64,
     /// How they stand to each other.
     pub verdict: Verdict,
+    /// Whether that is a regression.
+    pub fails: bool,
 }
 
 /// A run against its golden file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
-    /// The largest absolute difference that passes.
-    pub tolerance: f64,
     /// Whether the golden numbers come from simulated data.
     pub expected_simulated: bool,
     /// Whether this run's do. Simulated and real numbers are never the same thing: unequal marks fail.
@@ -159,25 +163,41 @@ impl GoldenMetrics {
         written.map_err(|source| GoldenError::Io { action: "write", path: path.to_path_buf(), source })
     }
 
-    /// Holds a run's metrics to these.
-    pub fn compare(&self, got: &Self, tolerance: f64) -> Comparison {
+    /// Holds a run's metrics to these, as the pipeline says.
+    pub fn hold(&self, got: &Self, golden: &Golden) -> Comparison {
+        self.compare_by(got, |metric, expected| {
+            let held = golden.metrics.iter().find(|held| held.metric.name() == metric);
+            let Some(held) = held else { return (golden.tolerance, Fails::Any) };
+            let relative = held.relative.map(|share| share * expected.unwrap_or(0.0).abs());
+            let tolerance = held.absolute.into_iter().chain(relative).reduce(f64::max);
+            (tolerance.unwrap_or(golden.tolerance), held.fails)
+        })
+    }
+
+    /// Puts a run's metrics beside these; any difference counts.
+    pub fn compare(&self, got: &Self) -> Comparison {
+        self.compare_by(got, |_, _| (0.0, Fails::Any))
+    }
+
+    fn compare_by(&self, got: &Self, rule: impl Fn(&str, Option<f64>) -> (f64, Fails)) -> Comparison {
         let mut lines = Vec::new();
         for (stage, expected) in &self.stages {
             for golden in expected {
                 let found = got.stages.get(stage).and_then(|values| values.iter().find(|value| value.same_as(golden)));
-                let verdict = found.map_or(Verdict::Gone, |found| judge(golden, found.value, tolerance));
-                lines.push(golden.line(stage, golden.value, found.and_then(|found| found.value), verdict));
+                let rule = rule(&golden.metric, golden.value);
+                let verdict = found.map_or(Verdict::Gone, |found| judge(golden, found.value, rule.0));
+                lines.push(golden.line(stage, golden.value, found.and_then(|found| found.value), rule, verdict));
             }
         }
         for (stage, values) in &got.stages {
             for value in values {
                 let blessed = self.stages.get(stage).is_some_and(|all| all.iter().any(|golden| golden.same_as(value)));
                 if !blessed {
-                    lines.push(value.line(stage, None, value.value, Verdict::New));
+                    lines.push(value.line(stage, None, value.value, rule(&value.metric, None), Verdict::New));
                 }
             }
         }
-        Comparison { tolerance, expected_simulated: self.simulated, got_simulated: got.simulated, lines }
+        Comparison { expected_simulated: self.simulated, got_simulated: got.simulated, lines }
     }
 }
 
@@ -186,15 +206,28 @@ impl GoldenValue {
         self.metric == other.metric && self.task == other.task
     }
 
-    fn line(&self, stage: &str, expected: Option<f64>, got: Option<f64>, verdict: Verdict) -> Line {
-        Line { stage: stage.to_owned(), metric: self.metric.clone(), task: self.task.clone(), expected, got, verdict }
+    fn line(
+        &self,
+        stage: &str,
+        expected: Option<f64>,
+        got: Option<f64>,
+        (tolerance, fails): (f64, Fails),
+        verdict: Verdict,
+    ) -> Line {
+        let (metric, task) = (self.metric.clone(), self.task.clone());
+        let fails = match verdict {
+            Verdict::Ok => false,
+            Verdict::Better => fails == Fails::Any,
+            _ => true,
+        };
+        Line { stage: stage.to_owned(), metric, task, expected, got, tolerance, verdict, fails }
     }
 }
 
 impl Comparison {
     /// Whether every metric holds.
     pub fn passes(&self) -> bool {
-        self.expected_simulated == self.got_simulated && self.lines.iter().all(|line| line.verdict == Verdict::Ok)
+        self.expected_simulated == self.got_simulated && self.lines.iter().all(|line| !line.fails)
     }
 }
 
@@ -229,6 +262,7 @@ fn higher_is_better(name: &str) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::Held;
 
     fn metrics(auc: f64, loss: f64) -> GoldenMetrics {
         let value = |metric: &str, task: &str, value| GoldenValue { metric: metric.into(), task: task.into(), value };
@@ -240,6 +274,10 @@ mod tests {
         GoldenMetrics { pipeline: "p".into(), simulated: true, stages: IndexMap::from([("evaluate".into(), values)]) }
     }
 
+    fn within(tolerance: f64) -> Golden {
+        Golden { file: "g.ron".to_owned(), tolerance, metrics: Vec::new() }
+    }
+
     fn verdicts(comparison: &Comparison) -> Vec<Verdict> {
         comparison.lines.iter().map(|line| line.verdict).collect()
     }
@@ -247,13 +285,32 @@ mod tests {
     #[test]
     fn differences_beyond_the_tolerance_fail_both_ways() {
         let golden = metrics(0.7, 0.2);
-        let near = golden.compare(&metrics(0.7019, 0.1981), 0.002);
+        let near = golden.hold(&metrics(0.7019, 0.1981), &within(0.002));
         assert!(near.passes());
-        let off = golden.compare(&metrics(0.69, 0.19), 0.002);
+        let off = golden.hold(&metrics(0.69, 0.19), &within(0.002));
         assert_eq!(verdicts(&off), [Verdict::Worse, Verdict::Better, Verdict::Ok]);
         assert!(!off.passes());
-        let other_way = golden.compare(&metrics(0.71, f64::NAN), 0.002);
+        let other_way = golden.hold(&metrics(0.71, f64::NAN), &within(0.002));
         assert_eq!(verdicts(&other_way), [Verdict::Better, Verdict::Different, Verdict::Ok]);
+    }
+
+    #[test]
+    fn a_metric_can_be_held_its_own_way() {
+        let held = |metric, absolute, relative, fails| Golden {
+            metrics: vec![Held { metric, absolute, relative, fails }],
+            ..within(0.002)
+        };
+        let golden = metrics(0.7, 0.2);
+        let passes = |auc, loss, held: &Golden| golden.hold(&metrics(auc, loss), held).passes();
+        let share = held(Metric::LogLoss, None, Some(0.05), Fails::Any);
+        assert!(passes(0.7, 0.2099, &share) && !passes(0.7, 0.2101, &share) && !passes(0.703, 0.2, &share));
+        let either = held(Metric::LogLoss, Some(0.02), Some(0.05), Fails::Any);
+        assert!(passes(0.7, 0.2199, &either) && !passes(0.7, 0.2201, &either));
+        let worse = held(Metric::Auc, None, None, Fails::Worse);
+        assert!(passes(0.8, 0.2, &worse) && passes(0.699, 0.2, &worse) && !passes(0.69, 0.2, &worse));
+        let better = golden.hold(&metrics(0.8, 0.2), &worse);
+        assert_eq!(verdicts(&better)[0], Verdict::Better);
+        assert_eq!((better.lines[0].tolerance, better.lines[0].fails), (0.002, false));
     }
 
     #[test]
@@ -263,10 +320,10 @@ mod tests {
         let values = got.stages.get_mut("evaluate").unwrap();
         values[0].value = None;
         values[1].task = "purchase".into();
-        let comparison = golden.compare(&got, 0.002);
+        let comparison = golden.hold(&got, &within(0.002));
         assert_eq!(verdicts(&comparison), [Verdict::Different, Verdict::Gone, Verdict::Ok, Verdict::New]);
         let real = GoldenMetrics { simulated: false, ..golden.clone() };
-        assert!(!golden.compare(&real, 0.002).passes());
+        assert!(!golden.hold(&real, &within(0.002)).passes());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::suggest::{did_you_mean, listed};
 use super::syntax::{Kind, Node, Span, shortened};
 use crate::balance::Balancer;
 use crate::data::{Csv, Dataset};
+use crate::metric::Metric;
 
 /// Checks a pipeline.
 ///
@@ -33,6 +34,8 @@ pub fn check(pipeline: &Pipeline, tree: &Node, written: &Node, faulty: &[Span]) 
     }
     if let Some(golden) = &pipeline.golden {
         check.path(&golden.file, &["golden", "file"]);
+        let held: Vec<_> = golden.metrics.iter().map(|held| held.metric).collect();
+        check.twice(&held, check.at(&["golden", "metrics"]));
     }
     check.problems
 }
@@ -260,9 +263,14 @@ impl<'a> Check<'a> {
         if stage.metrics.is_empty() && !self.is_faulty(metrics) {
             self.report(Problem::new("`metrics` is empty", metrics.head).hint("for example `metrics: [Auc, LogLoss]`"));
         }
-        for (index, metric) in stage.metrics.iter().enumerate() {
-            if let Some(first) = stage.metrics[..index].iter().position(|other| other == metric) {
-                let place = |index: usize| metrics.child(&index.to_string()).unwrap_or(metrics).head;
+        self.twice(&stage.metrics, metrics);
+    }
+
+    /// Every metric of a list but the first of its kind is a problem.
+    fn twice(&mut self, metrics: &[Metric], list: &Node) {
+        for (index, metric) in metrics.iter().enumerate() {
+            if let Some(first) = metrics[..index].iter().position(|other| other == metric) {
+                let place = |index: usize| list.child(&index.to_string()).unwrap_or(list).head;
                 let problem = Problem::new(format!("metric `{metric:?}` is given twice"), place(index));
                 self.report(problem.label("again here").related(place(first), "first given here"));
             }

@@ -22,7 +22,7 @@ const LIMITS: &[Limit] = &[
     },
     Limit { names: &["lr", "inner_lr", "eps"], allows: |x| x > 0.0 && x.is_finite(), words: "a positive number" },
     Limit {
-        names: &["weight_decay", "tolerance"],
+        names: &["weight_decay", "tolerance", "absolute", "relative"],
         allows: |x| x >= 0.0 && x.is_finite(),
         words: "a number of at least 0",
     },

@@ -25,7 +25,8 @@ use std::path::{Path, PathBuf};
 
 pub use diagnostic::{Look, Origin, Problem, Problems, Source};
 pub use pipeline::{
-    BuildModel, Download, Evaluate, Golden, Init, On, Pipeline, Preprocess, Stage, Test, Toy, Train, Valid, WhenMissing,
+    BuildModel, Download, Evaluate, Fails, Golden, Held, Init, On, Pipeline, Preprocess, Stage, Test, Toy, Train,
+    Valid, WhenMissing,
 };
 pub use places::Places;
 pub use suggest::{did_you_mean, nearest};

@@ -274,6 +274,37 @@ pub struct Golden {
     /// Largest absolute difference that is no regression.
     #[serde(default = "tolerance")]
     pub tolerance: f64,
+    /// Metrics that are held otherwise.
+    #[serde(default)]
+    pub metrics: Vec<Held>,
+}
+
+/// How one metric is held.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Held {
+    /// Which metric, for every task.
+    pub metric: Metric,
+    /// Largest absolute difference that is no regression.
+    #[serde(default)]
+    pub absolute: Option<f64>,
+    /// Largest difference that is no regression, as a share of the blessed number; the larger of both counts. With neither,
+    /// the tolerance of all metrics does.
+    #[serde(default)]
+    pub relative: Option<f64>,
+    /// Which differences beyond the tolerance fail.
+    #[serde(default)]
+    pub fails: Fails,
+}
+
+/// Which differences beyond the tolerance fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Fails {
+    /// Better numbers too: something changed that nobody blessed.
+    #[default]
+    Any,
+    /// Only worse ones.
+    Worse,
 }
 
 fn one() -> u64 {

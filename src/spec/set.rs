@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(download.path.as_deref(), Some("elsewhere"));
         assert_eq!(download.when_missing, WhenMissing::Simulate { rows: 600, seed: 0 });
         assert_eq!(changed.name, "other");
-        assert_eq!(changed.golden, Some(Golden { file: "g.ron".to_owned(), tolerance: 0.01 }));
+        assert_eq!(changed.golden, Some(Golden { file: "g.ron".to_owned(), tolerance: 0.01, metrics: vec![] }));
     }
 
     #[test]

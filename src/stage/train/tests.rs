@@ -34,7 +34,7 @@ fn raw(tasks: usize, at: usize) -> RawBatch {
 }
 
 fn network(tasks: usize) -> Network<Cpu> {
-    let arch = SharedBottom { dropout: 0.0, ..SharedBottom::default() }.into();
+    let arch = SharedBottom { dropout: 0.0 }.into();
     let sizes = Sizes::Custom { embed: 4, bottom: (6, 5), tower: (4, 3) };
     Network::build(&arch, &sizes, &schema(tasks), 3, &Cpu::default()).unwrap()
 }
