@@ -15,8 +15,8 @@ use crate::registry::Describe;
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CensusIncome {
-    /// The second label counts only where the first one holds, as a conversion needs a click: income over 50K, and income
-    /// over 50K of somebody never married. What `Esmm` needs.
+    /// The second label counts only where the first one holds, as a conversion needs a click: ever married, and ever married
+    /// with an income over 50K. What `Esmm` needs.
     pub chained: bool,
 }
 
@@ -83,7 +83,7 @@ const INCOME: usize = 41;
 const INCOME_OVER: &str = "50000+.";
 const INCOME_UNDER: &str = "- 50000.";
 const TASKS: [&str; 2] = ["income_over_50k", "never_married"];
-const CHAINED_TASKS: [&str; 2] = ["income_over_50k", "over_50k_and_never_married"];
+const CHAINED_TASKS: [&str; 2] = ["ever_married", "married_and_over_50k"];
 
 fn categorical() -> impl Iterator<Item = usize> {
     (0..COLUMNS.len()).filter(|at| ![MARITAL_STATUS, INSTANCE_WEIGHT, INCOME].contains(at) && !NUMERICAL.contains(at))
@@ -145,8 +145,9 @@ impl CensusIncome {
             }
         };
         let never_married = u8::from(row.text(MARITAL_STATUS)? == NEVER_MARRIED);
-        let second = if self.chained { income * never_married } else { never_married };
-        piece.parts.labels.extend([income, second]);
+        let ever_married = 1 - never_married;
+        let labels = if self.chained { [ever_married, ever_married * income] } else { [income, never_married] };
+        piece.parts.labels.extend(labels);
         Ok(())
     }
 }
@@ -204,8 +205,8 @@ mod tests {
         let both = [(INCOME, INCOME_OVER), (MARITAL_STATUS, NEVER_MARRIED)];
         let text = row(&both[..1]) + &row(&both[1..]) + &row(&both);
         let log = project(&text).read(&CensusIncome { chained: true }.into(), None).unwrap();
-        assert_eq!(log.parts.labels, [1, 0, 0, 0, 1, 1]);
-        assert_eq!(log.tasks, ["income_over_50k", "over_50k_and_never_married"]);
+        assert_eq!(log.parts.labels, [1, 1, 0, 0, 0, 0]);
+        assert_eq!(log.tasks, ["ever_married", "married_and_over_50k"]);
     }
 
     /// Enough copies of a two-row log that every split has rows.

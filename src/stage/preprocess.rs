@@ -12,7 +12,7 @@ use crate::spec::Preprocess;
 use crate::store::{Artifact, Draft};
 
 impl Execute for Preprocess {
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
 
     fn run(&self, cx: &Context, inputs: &Inputs, out: &Draft) -> Result<Outcome, StageError> {
         let from = inputs.get("from");
