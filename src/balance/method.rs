@@ -48,8 +48,8 @@ pub trait TrackBalancer: Memory + Send {
     fn coefficients(&mut self, step: &Step, gram: &Gram) -> Coefficients;
 }
 
-/// Sees the products of the shared task gradients of two independent batches. A mini-batch is cut into as many parts as
-/// the balancer needs batches.
+/// Sees the products of the shared task gradients of two independent batches, whose gradients (twice K of them) therefore
+/// have to be there together. A mini-batch is cut into as many parts as the balancer needs batches.
 pub trait CrossBalancer: Memory + Send {
     /// The batches that a step takes, two or more.
     fn batches(&self) -> usize;
