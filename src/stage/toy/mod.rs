@@ -3,7 +3,6 @@
 
 mod descent;
 mod figure;
-mod label;
 mod palette;
 mod problem;
 #[cfg(test)]
@@ -18,11 +17,11 @@ use serde::{Deserialize, Serialize};
 use super::{Context, Execute, Inputs, Outcome, StageError};
 use crate::balance::driver::Rates;
 use crate::optim::Optimizer;
+use crate::registry::{in_full, labels};
 use crate::spec::Toy;
 use crate::store::Draft;
 use descent::{Point, Trajectory, descend};
 use figure::{Figure, Panel};
-use label::{in_full, labels};
 pub use problem::{OPTIMUM, Problem};
 
 /// Where the end points lie in an artifact: a [`ToyResult`].
@@ -118,7 +117,8 @@ fn trajectories(toy: &Toy, cx: &Context) -> Result<Vec<Trajectory>, StageError> 
         cx.progress.at(done.fetch_add(1, Ordering::Relaxed) + 1, balancer.name());
         Ok(way)
     };
-    pairs.par_iter().map(way).collect()
+    // one by one, because some balancers take a hundred times as long as others
+    pairs.par_iter().with_max_len(1).map(way).collect()
 }
 
 fn result(toy: &Toy, labels: &[(&str, String)], ways: &[Trajectory]) -> ToyResult {

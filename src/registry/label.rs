@@ -1,16 +1,17 @@
-//! Balancers in a few words: the name, and the settings that tell them from the defaults and from each other.
+//! Registered things in a few words: the name, and the settings that tell them from the defaults and from each other.
 
 use serde_json::{Map, Value, json};
 
-use crate::balance::Balancer;
+use super::Registered;
 
-/// The name of each balancer, and those of its settings that are not the defaults or that another of the same name has
+/// The name of each, and those of its settings that are not the defaults or that another of the same name has
 /// otherwise, as a pipeline would write them: `Famo` and `gamma: 0.0, lower_bounds: [-21.0, -21.0]`.
-pub fn labels(balancers: &[Balancer]) -> Vec<(&'static str, String)> {
-    let all: Vec<(&str, Map<String, Value>)> = balancers.iter().map(|one| (one.name(), fields(one))).collect();
+pub fn labels<T: Registered>(things: &[T]) -> Vec<(&'static str, String)> {
+    let all: Vec<(&'static str, Map<String, Value>)> =
+        things.iter().map(|one| (one.registered_name(), fields(one))).collect();
     let settings = |(name, own): &(&'static str, Map<String, Value>)| {
         let plain =
-            serde_json::from_value::<Balancer>(json!({ *name: {} })).map_or_else(|_| Map::new(), |b| fields(&b));
+            serde_json::from_value::<T>(json!({ *name: {} })).map_or_else(|_| Map::new(), |plain| fields(&plain));
         let others = all.iter().filter(|(other, _)| other == name).map(|(_, fields)| fields);
         let others: Vec<_> = others.chain([&plain]).collect();
         let differs = |field: &String, value: &Value| others.iter().any(|other| other.get(field) != Some(value));
@@ -21,8 +22,8 @@ pub fn labels(balancers: &[Balancer]) -> Vec<(&'static str, String)> {
 }
 
 /// The hyper-parameters.
-fn fields(balancer: &Balancer) -> Map<String, Value> {
-    match serde_json::to_value(balancer).map(|mut value| value[balancer.name()].take()) {
+fn fields<T: Registered>(thing: &T) -> Map<String, Value> {
+    match serde_json::to_value(thing).map(|mut value| value[thing.registered_name()].take()) {
         Ok(Value::Object(fields)) => fields,
         _ => Map::new(),
     }
@@ -53,6 +54,7 @@ fn words(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::balance::Balancer;
 
     fn of_all(ron: &str) -> Vec<String> {
         let options =

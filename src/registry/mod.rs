@@ -1,6 +1,16 @@
 //! One line per entry: the macro from which the language, `mtorec list`, `check`'s suggestions
 //! and the documentation of every model, balancer, dataset and metric follow.
 
+mod label;
+
+pub use label::{in_full, labels};
+
+/// An enum that `registry!` declares.
+pub trait Registered: serde::Serialize + serde::de::DeserializeOwned {
+    /// The name of this entry, as a pipeline file spells it.
+    fn registered_name(&self) -> &'static str;
+}
+
 /// What a registered type says of itself; everything `mtorec list` prints comes from here.
 pub trait Describe {
     /// One line: what it is, in the field's terms.
@@ -62,6 +72,12 @@ macro_rules! registry {
                 match self {
                     $($Name::$Variant(_) => stringify!($Variant),)+
                 }
+            }
+        }
+
+        impl $crate::registry::Registered for $Name {
+            fn registered_name(&self) -> &'static str {
+                self.name()
             }
         }
 
