@@ -15,6 +15,7 @@ pub mod nn;
 pub mod optim;
 pub mod plan;
 pub mod registry;
+pub mod report;
 pub mod run;
 pub mod spec;
 pub mod stage;

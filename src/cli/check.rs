@@ -1,17 +1,18 @@
-//! `mtorec check`: every problem of some pipelines at once, without running anything.
+//! `mtorec check`: every problem of some pipelines and sweeps at once, without running anything.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::failure::Failure;
+use super::project::project_folder;
 use super::{Exit, output};
 use crate::plan::Graph;
 use crate::spec;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The pipeline files.
+    /// The pipeline files; sweep files too.
     #[arg(value_name = "PIPELINE", required = true)]
     files: Vec<PathBuf>,
     /// Change a field for this call, as in `run`; repeatable.
@@ -27,14 +28,10 @@ pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
     let mut documents = Vec::new();
     let mut text = String::new();
     for file in &args.files {
-        let checked = spec::load(file, &args.sets)
-            .map_err(Failure::from)
-            .and_then(|loaded| Graph::of_pipeline(&loaded.pipeline).map_err(Failure::call));
         let name = file.display();
-        match checked {
-            Ok(graph) => {
-                let stages = graph.nodes().len();
-                text.push_str(&format!("{name}: ok, {stages} {}\n", if stages == 1 { "stage" } else { "stages" }));
+        match check(file, &args.sets) {
+            Ok(found) => {
+                text.push_str(&format!("{name}: ok, {found}\n"));
                 documents.push(json!({ "file": name.to_string(), "ok": true, "problems": [] }));
             }
             Err(failure) => {
@@ -56,4 +53,21 @@ pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
         output::print(&text)?
     }
     Ok(exit)
+}
+
+/// What a sound file holds, in words.
+fn check(file: &Path, sets: &[String]) -> Result<String, Failure> {
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    if spec::is_sweep(file) {
+        if !sets.is_empty() {
+            return Err(Failure::call("`--set` changes a pipeline, not a sweep").hint("add an axis `Set(..)` to it"));
+        }
+        let root = project_folder(file)?;
+        let loaded = spec::load_sweep(file, |_: &Path| root.clone())?;
+        let graph = Graph::of_pipeline(&loaded.grid.pipeline).map_err(Failure::call)?;
+        return Ok(format!("{}, {}", count(loaded.grid.cells.len(), "cell"), count(graph.nodes().len(), "stage")));
+    }
+    let loaded = spec::load(file, sets)?;
+    let graph = Graph::of_pipeline(&loaded.pipeline).map_err(Failure::call)?;
+    Ok(count(graph.nodes().len(), "stage"))
 }

@@ -14,6 +14,7 @@ mod output;
 mod plan;
 mod project;
 mod run;
+mod sweep;
 mod tables;
 
 use std::process::ExitCode;
@@ -52,6 +53,8 @@ enum Command {
     Metrics(metrics::Args),
     /// Hold metrics to blessed ones, or bless them.
     Golden(golden::Args),
+    /// Run a grid of variants of a pipeline and print the table.
+    Sweep(sweep::Args),
     /// Ask a balancer what it makes of given losses and gradients.
     Balance(balance::Args),
     /// List what a pipeline can name.
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Graph(args) => graph::main(&args),
         Command::Metrics(args) => metrics::main(&args),
         Command::Golden(args) => golden::main(&args, verbose),
+        Command::Sweep(args) => sweep::main(&args, verbose),
         Command::Balance(args) => balance::main(&args),
         Command::List(args) => list::main(&args),
         Command::Cache(args) => cache::main(&args),

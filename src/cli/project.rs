@@ -85,6 +85,16 @@ impl Project {
         Ok(Self { file: file.to_path_buf(), root, pipeline, places, graph, store, digests, record })
     }
 
+    /// A pipeline that no file spells out, but a sweep file stands for.
+    pub(super) fn of_pipeline(file: &Path, root: PathBuf, pipeline: Pipeline) -> Result<Self, Failure> {
+        let graph = Graph::of_pipeline(&pipeline).map_err(Failure::call)?;
+        let store = Store::open(&root)?;
+        let digests = FileDigests::of_store(&store);
+        let record = Record::load(&store, &pipeline.name)?;
+        let places = Places::of_file(file);
+        Ok(Self { file: file.to_path_buf(), root, pipeline, places, graph, store, digests, record })
+    }
+
     pub(super) fn select(&self, args: &SelectionArgs) -> Result<Selection, Failure> {
         let mut forced = vec![false; self.graph.nodes().len()];
         for name in &args.force {
@@ -108,7 +118,7 @@ impl Project {
 }
 
 /// The folder that a pipeline file belongs to: the parent of `pipelines/`, or else the file's own folder.
-fn project_folder(file: &Path) -> Result<PathBuf, Failure> {
+pub(super) fn project_folder(file: &Path) -> Result<PathBuf, Failure> {
     let absolute = std::path::absolute(file).map_err(|error| Failure::trouble(Exit::Failed, error))?;
     let folder = absolute.parent().unwrap_or(Path::new("/"));
     match (folder.file_name(), folder.parent()) {

@@ -8,7 +8,7 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, pr
 use crate::run::{How, Report, StageEvaluation, StageToy};
 
 /// A column's heading and whether it holds numbers.
-pub(super) type Column = (&'static str, bool);
+pub(super) type Column<'a> = (&'a str, bool);
 
 /// A table with these columns, numbers to the right.
 pub(super) fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<String>>) -> String {

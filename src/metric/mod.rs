@@ -33,6 +33,14 @@ impl Metric {
         }
     }
 
+    /// Whether more is better.
+    pub fn higher_is_better(self) -> bool {
+        match self {
+            Metric::Auc => true,
+            Metric::LogLoss => false,
+        }
+    }
+
     /// The rows of `mtorec list metrics`.
     pub fn entries() -> Vec<Entry> {
         let entry = |metric: &Metric| {

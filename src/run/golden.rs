@@ -252,11 +252,7 @@ fn judge(golden: &GoldenValue, got: Option<f64>, tolerance: f64) -> Verdict {
 
 /// The direction of a metric; `None` for one that this version does not know.
 fn higher_is_better(name: &str) -> Option<bool> {
-    let metric = Metric::ALL.iter().find(|metric| metric.name() == name)?;
-    Some(match metric {
-        Metric::Auc => true,
-        Metric::LogLoss => false,
-    })
+    Metric::ALL.iter().find(|metric| metric.name() == name).map(|metric| metric.higher_is_better())
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod pipeline;
 mod places;
 mod set;
 mod suggest;
+mod sweep;
 mod syntax;
 
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use pipeline::{
 };
 pub use places::Places;
 pub use suggest::{did_you_mean, nearest};
+pub use sweep::{Axis, Cell, Choice, Grid, LoadedSweep, Only, Scalar, Significance, Sweep, is_sweep, load_sweep};
 pub use syntax::Span;
 
 use canonical::canonical;

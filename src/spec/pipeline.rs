@@ -67,6 +67,20 @@ impl Stage {
             }
         }
     }
+
+    /// The same stage with its references renamed.
+    pub fn with_references(&self, rename: impl Fn(&str) -> String) -> Self {
+        let mut stage = self.clone();
+        let references: Vec<&mut String> = match &mut stage {
+            Stage::Download(_) | Stage::Toy(_) => vec![],
+            Stage::Preprocess(s) => vec![&mut s.from],
+            Stage::BuildModel(s) => vec![&mut s.data],
+            Stage::Train(s) => vec![&mut s.model, &mut s.data],
+            Stage::Evaluate(s) => vec![&mut s.model, &mut s.data],
+        };
+        references.into_iter().for_each(|reference| *reference = rename(reference));
+        stage
+    }
 }
 
 /// Finds a data set where the user put it, or simulates one.

@@ -1,7 +1,7 @@
 //! Where the parts of a pipeline stand, for whoever finds later that one of them leads nowhere.
 
-use super::diagnostic::Source;
-use super::syntax::Node;
+use super::diagnostic::{Origin, Source};
+use super::syntax::{Kind, Node, Span};
 
 /// The texts a pipeline was read from and the place of each of its parts in them.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +14,13 @@ pub struct Places {
 impl Places {
     pub(super) fn new(sources: Vec<Source>, tree: Node) -> Self {
         Self { sources, tree }
+    }
+
+    /// Of something that stands for a whole file: every part is at its beginning.
+    pub fn of_file(path: &std::path::Path) -> Self {
+        let start = Span { source: 0, start: 0, end: 0 };
+        let source = Source { origin: Origin::File(path.display().to_string()), text: String::new() };
+        Self { sources: vec![source], tree: Node { span: start, head: start, kind: Kind::List(Vec::new()) } }
     }
 
     /// `file:line:column` of a part, as in `["stages", "model", "init"]`; of the nearest part around it when it is not

@@ -8,4 +8,5 @@ mod looking;
 mod project;
 mod real_rows;
 mod running;
+mod sweep;
 mod toy;

@@ -1,0 +1,105 @@
+//! `mtorec sweep`: runs a grid of variants of a pipeline and prints the table.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+
+use super::failure::Failure;
+use super::project::{Project, RootArg, SelectionArgs, existing_folder, project_folder};
+use super::{Exit, interrupt, output, run, tables};
+use crate::metric::{Evaluation, Metric};
+use crate::report::SweepTable;
+use crate::run::of_report;
+use crate::spec::{LoadedSweep, Stage, load_sweep};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The sweep file.
+    #[arg(value_name = "SWEEP")]
+    file: PathBuf,
+    #[command(flatten)]
+    root: RootArg,
+    /// Run up to this many independent stages side by side; results do not depend on it.
+    #[arg(long, value_name = "N", default_value = "1")]
+    jobs: NonZeroUsize,
+    /// The metric of the table.
+    #[arg(long, value_enum, default_value_t = Shown::Auc)]
+    metric: Shown,
+    /// How the table is printed.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Print one JSON document: as `--format json`.
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Shown {
+    /// Area under the ROC curve.
+    Auc,
+    /// Mean binary cross-entropy, in nats.
+    LogLoss,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Text,
+    Markdown,
+    Csv,
+    Json,
+}
+
+pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
+    let root = match &args.root.folder {
+        Some(root) => existing_folder(root)?,
+        None => project_folder(&args.file)?,
+    };
+    let LoadedSweep { sweep, grid } = load_sweep(&args.file, |_: &Path| root.clone())?;
+    let project = Project::of_pipeline(&args.file, root, grid.pipeline.clone())?;
+    let cancelled = interrupt::listen()?;
+    output::say(&format!("{} cells, {} stages", grid.cells.len(), grid.pipeline.stages.len()));
+    let everything = SelectionArgs { force: Vec::new(), until: None, device: "cpu".to_owned() };
+    let report = run::bring_up_to_date(&project, &everything, args.jobs, cancelled, verbose)?;
+
+    let found: HashMap<String, Evaluation> =
+        of_report(&report)?.into_iter().map(|found| (found.stage, found.evaluation)).collect();
+    let metric = match args.metric {
+        Shown::Auc => Metric::Auc,
+        Shown::LogLoss => Metric::LogLoss,
+    };
+    let measured = |cell: usize| {
+        let stages = grid.cells[cell].stages.values();
+        let evaluate = stages.filter(|stage| matches!(grid.pipeline.stages.get(*stage), Some(Stage::Evaluate(_))));
+        let evaluation = evaluate.filter_map(|stage| found.get(stage)).next()?;
+        let values = evaluation.values.iter().filter(|value| value.metric == metric.name());
+        Some(values.map(|value| (value.task.clone(), value.value)).collect())
+    };
+    let table = SweepTable::new(&sweep, &grid, metric, measured);
+    match if args.json { Format::Json } else { args.format } {
+        Format::Json => output::print_json(&table)?,
+        Format::Csv => output::print(&table.csv())?,
+        Format::Markdown => output::print(&(notice(&found, true) + &table.markdown()))?,
+        Format::Text => {
+            let (headings, rows) = table.text();
+            let columns: Vec<(&str, bool)> = headings.iter().map(|heading| (heading.as_str(), false)).collect();
+            output::print(&format!(
+                "{}{}\n{}\n",
+                notice(&found, false),
+                tables::table(&columns, rows),
+                table.legend()
+            ))?;
+        }
+    }
+    Ok(run::conclude(&report, &project))
+}
+
+/// The notice that simulated numbers need.
+fn notice(found: &HashMap<String, Evaluation>, markdown: bool) -> String {
+    if !found.values().any(|evaluation| evaluation.simulated) {
+        return String::new();
+    }
+    let text = "SIMULATED DATA: the numbers below come from a simulated log and say nothing about the real one";
+    if markdown { format!("**{text}**\n\n") } else { format!("{text}\n\n") }
+}

@@ -1,0 +1,83 @@
+//! `sweep`: grids, killed and taken up again.
+
+use std::fs;
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::project::Project;
+
+const SWEEP: &str = r#"Sweep(
+    pipeline: "pipelines/small.ron",
+    over: [
+        Arch([SingleTask(), Mmoe(experts: 2)]),
+        Balancer([Ls(), Famo()]),
+        Seed([1, 2, 3]),
+    ],
+    only: [Only(value: Arch(SingleTask()), with: [Balancer(Ls())])],
+    baseline: [Balancer(Ls())],
+    single_task: [Arch(SingleTask()), Balancer(Ls())],
+)
+"#;
+
+fn project() -> Project {
+    let project = Project::new();
+    fs::write(project.path("pipelines/grid.ron"), SWEEP).unwrap();
+    project
+}
+
+#[test]
+fn a_grid_runs_shared_stages_once_and_gives_a_table() {
+    let project = project();
+    let checked = project.call(&["check", "pipelines/grid.ron"]).expect(0);
+    // a log and its encoding; a model for each architecture and seed; a training and an evaluation for each cell
+    assert_eq!(checked.out, "pipelines/grid.ron: ok, 9 cells, 26 stages\n");
+    let table = project.call(&["sweep", "pipelines/grid.ron"]).expect(0);
+    assert!(table.out.starts_with("SIMULATED DATA"), "{table:?}");
+    for text in ["SingleTask", "Mmoe(experts: 2)", "Famo", "click", "conversion", "mean", "Δm%", "±", "0.00"] {
+        assert!(table.out.contains(text), "{text}: {table:?}");
+    }
+    let again = project.call(&["sweep", "pipelines/grid.ron", "--jobs", "2"]).expect(0);
+    assert_eq!(again.out, table.out);
+    assert!(!again.err.contains("runs ("), "nothing runs twice: {again:?}");
+    let json = project.call(&["sweep", "pipelines/grid.ron", "--json"]).expect(0).json();
+    assert_eq!(json["rows"].as_array().map(Vec::len), Some(3));
+    assert_eq!(json["rows"][0]["entries"][0]["n"], 3);
+    let markdown =
+        project.call(&["sweep", "pipelines/grid.ron", "--format", "markdown", "--metric", "log-loss"]).expect(0);
+    assert!(markdown.out.contains("| class | arch | balancer |") && markdown.out.contains("**0."), "{markdown:?}");
+    let csv = project.call(&["sweep", "pipelines/grid.ron", "--format", "csv"]).expect(0);
+    assert_eq!(csv.out.lines().count(), 1 + 3 * 3, "{csv:?}");
+}
+
+#[test]
+fn a_killed_sweep_goes_on_and_ends_in_the_same_table() {
+    let (undisturbed, disturbed) = (project(), project());
+    let expected = undisturbed.call(&["sweep", "pipelines/grid.ron", "--json"]).expect(0).out;
+    for patience in [150, 400, 700] {
+        let mut child = disturbed
+            .command(&["sweep", "pipelines/grid.ron"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(patience) && child.try_wait().unwrap().is_none() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    assert_eq!(disturbed.call(&["sweep", "pipelines/grid.ron", "--json"]).expect(0).out, expected);
+    let verified = disturbed.call(&["cache", "verify"]).expect(0);
+    assert!(verified.out.contains(" 0 damaged"), "{verified:?}");
+}
+
+#[test]
+fn one_failing_branch_leaves_the_others_their_results() {
+    let project = project();
+    let sweep = SWEEP.replace("Seed([1, 2, 3])", "Set(\"train.optimizer.lr\", [1e-3, 1e30])");
+    fs::write(project.path("pipelines/grid.ron"), sweep).unwrap();
+    let table = project.call(&["sweep", "pipelines/grid.ron"]).expect(1);
+    assert!(table.err.contains("is not finite") && table.out.contains("0.001"), "{table:?}");
+}
