@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::held::{CHUNK, Walk};
+use super::held::{CHUNK, Walk, held_parts};
 use super::pieces::{Shared, for_each_piece, range};
 use crate::tensor::buffer::CpuSlice;
 use crate::tensor::kernels::{AdamStep, Held, MissedSteps, WaitingTable};
@@ -47,11 +47,9 @@ pub(super) fn adam(
     walk.for_each_piece(|piece| {
         let mut parts = Vec::with_capacity(gradients.len());
         walk.runs(piece, |at, held| {
-            parts.clear();
-            parts.extend(held.iter().flat_map(|held| gradients.iter().map(|(w, g)| (*w, &g[held.clone()]))));
             // SAFETY: each piece has its own elements, and takes them one run after the other.
             let (value, m, v) = unsafe { (value.part(at.clone()), m.part(at.clone()), v.part(at)) };
-            run(step, value, m, v, &parts);
+            run(step, value, m, v, held_parts(&mut parts, gradients, held.as_ref()));
         });
     });
 }
@@ -79,18 +77,6 @@ impl<'a> Table<'a> {
     }
 }
 
-/// The gradients of one compact row, in memory that is used again.
-fn gradients_of<'a, 'b>(
-    parts: &'b mut Vec<(f32, &'a [f32])>,
-    gradients: &[(f32, &'a [f32])],
-    width: usize,
-    compact: usize,
-) -> &'b [(f32, &'a [f32])] {
-    parts.clear();
-    parts.extend(gradients.iter().map(|(w, gradient)| (*w, &gradient[compact * width..(compact + 1) * width])));
-    parts
-}
-
 /// One step of the batch's rows; the others wait for [`catch_up`].
 pub(super) fn batch_rows(step: &AdamStep, ids: &FieldIds, table: WaitingTable<Cpu>, gradients: &[(f32, &[f32])]) {
     let WaitingTable { width, value, m, v, taken } = table;
@@ -102,7 +88,8 @@ pub(super) fn batch_rows(step: &AdamStep, ids: &FieldIds, table: WaitingTable<Cp
             let row = ids.rows[compact] as usize;
             // SAFETY: compact rows stand for different rows of the table, and each piece has its own.
             let [value, m, v] = unsafe { table.rows(row..row + 1) };
-            run(step, value, m, v, gradients_of(&mut parts, gradients, width, compact));
+            let held = compact * width..(compact + 1) * width;
+            run(step, value, m, v, held_parts(&mut parts, gradients, Some(&held)));
         }
     });
     ids.rows.iter().for_each(|&row| taken[row as usize] = step.index);

@@ -72,6 +72,17 @@ impl Walk {
     }
 }
 
+/// What weighted gradients hold of a run, in memory that is used again; nothing where they do not hold it.
+pub(super) fn held_parts<'a, 'b>(
+    parts: &'b mut Vec<(f32, &'a [f32])>,
+    gradients: &[(f32, &'a [f32])],
+    held: Option<&Range<usize>>,
+) -> &'b [(f32, &'a [f32])] {
+    parts.clear();
+    parts.extend(held.iter().flat_map(|held| gradients.iter().map(|(w, gradient)| (*w, &gradient[(*held).clone()]))));
+    parts
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! Steps of Adam that look at the update before they take it: shortened ones (Clippy), and those of single tasks, weighed
 //! against each other (PUB).
 
-use super::held::Walk;
+use super::held::{Walk, held_parts};
 use super::pieces::Shared;
 use super::reduce::{add_triangle, dot};
 use crate::tensor::Cpu;
@@ -26,11 +26,9 @@ pub(super) fn clipped(
         let mut limit = 1.0f32;
         let mut parts = Vec::with_capacity(gradients.len());
         walk.runs(piece, |at, held| {
-            parts.clear();
-            parts.extend(held.iter().flat_map(|held| gradients.iter().map(|(w, g)| (*w, &g[held.clone()]))));
             // SAFETY: each piece has its own elements, and takes them one run after the other.
             let (value, m, v) = unsafe { (value.part(at.clone()), m.part(at.clone()), v.part(at)) };
-            take(step, &parts, m, v);
+            take(step, held_parts(&mut parts, gradients, held.as_ref()), m, v);
             // rows outside the batch have momentum, but it is not they that the bounds are for
             if held.is_some() {
                 limit = limit.min(limit_of(step, bounds, value, m, v));
