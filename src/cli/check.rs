@@ -58,7 +58,7 @@ pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
 /// What a sound file holds, in words.
 fn check(file: &Path, sets: &[String]) -> Result<String, Failure> {
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    if spec::is_sweep(file) {
+    if spec::kind_of_file(file).as_deref() == Some("Sweep") {
         if !sets.is_empty() {
             return Err(Failure::call("`--set` changes a pipeline, not a sweep").hint("add an axis `Set(..)` to it"));
         }

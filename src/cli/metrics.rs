@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::project::{Edits, Project, RootArg};
 use super::{Exit, output, tables};
 use crate::run::{EvaluationsError, GoldenMetrics, GoldenVerdict, StageEvaluation, evaluations, toys};
+use crate::spec;
 
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -138,10 +139,7 @@ fn numbers(path: &Path, root: &RootArg) -> Result<GoldenMetrics, Failure> {
     if path.extension().is_some_and(|extension| extension == "json") {
         return printed(path);
     }
-    let is_golden = fs::read_to_string(path).is_ok_and(|text| {
-        text.lines().find(|line| !line.trim_start().starts_with("//")).is_some_and(|line| line.starts_with("GoldenM"))
-    });
-    if is_golden {
+    if spec::kind_of_file(path).as_deref() == Some("GoldenMetrics") {
         return GoldenMetrics::read(path).map_err(Failure::call);
     }
     let project = Project::load(path, &Edits { sets: Vec::new(), root: root.clone() })?;

@@ -31,7 +31,7 @@ pub use pipeline::{
 };
 pub use places::Places;
 pub use suggest::{did_you_mean, nearest};
-pub use sweep::{Axis, Cell, Choice, Grid, LoadedSweep, Only, Scalar, Significance, Sweep, is_sweep, load_sweep};
+pub use sweep::{Axis, Cell, Choice, Grid, LoadedSweep, Only, Scalar, Significance, Sweep, load_sweep};
 pub use syntax::Span;
 
 use canonical::canonical;
@@ -162,6 +162,12 @@ fn changed(setting: &Setting, tree: &Node) -> Result<(Pipeline, Node), Vec<Probl
         }
         _ => Err(decoded.problems),
     }
+}
+
+/// The name in front of a file's outermost brackets (`Pipeline`, `Sweep`, `GoldenMetrics`), which says what it holds.
+pub fn kind_of_file(path: &Path) -> Option<String> {
+    let tree = parse::parse_file(&std::fs::read_to_string(path).ok()?, 0).0?;
+    tree.name().map(str::to_owned)
 }
 
 /// The file beside `path` whose name comes nearest.

@@ -73,12 +73,6 @@ pub struct LoadedSweep {
     pub grid: Grid,
 }
 
-/// Whether a file holds a sweep, by the name in front of its brackets.
-pub fn is_sweep(path: &Path) -> bool {
-    let tree = fs::read_to_string(path).ok().and_then(|text| parse_file(&text, 0).0);
-    tree.is_some_and(|tree| tree.name() == Some("Sweep"))
-}
-
 /// Reads a sweep file and the pipeline it names; `root` gives the project's folder for a sweep file.
 ///
 /// # Errors
