@@ -8,6 +8,7 @@
 
 pub mod balance;
 pub mod cli;
+pub mod comparison;
 pub mod data;
 pub mod metric;
 pub mod model;
@@ -15,7 +16,6 @@ pub mod nn;
 pub mod optim;
 pub mod plan;
 pub mod registry;
-pub mod report;
 pub mod run;
 pub mod spec;
 pub mod stage;

@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::project::{Project, RootArg, SelectionArgs, existing_folder, project_folder};
 use super::{Exit, interrupt, output, run, tables};
 use crate::metric::{Evaluation, Metric};
-use crate::report::SweepTable;
+use crate::comparison::Table;
 use crate::run::of_report;
 use crate::spec::{LoadedSweep, Stage, load_sweep};
 
@@ -76,7 +76,7 @@ pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
         let values = evaluation.values.iter().filter(|value| value.metric == metric.name());
         Some(values.map(|value| (value.task.clone(), value.value)).collect())
     };
-    let table = SweepTable::new(&sweep, &grid, metric, measured);
+    let table = Table::of_sweep(&sweep, &grid, metric, measured);
     match if args.json { Format::Json } else { args.format } {
         Format::Json => output::print_json(&table)?,
         Format::Csv => output::print(&table.csv())?,

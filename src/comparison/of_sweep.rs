@@ -1,0 +1,159 @@
+//! The table of a sweep: its cells, sorted into rows, columns and runs.
+
+use super::{Runs, Table, Variant};
+use crate::balance::Balancer;
+use crate::metric::Metric;
+use crate::spec::{Axis, Choice, Grid, Significance, Sweep};
+
+impl Table {
+    /// The table of one metric of a sweep. `measured` gives what a cell came to: a number for each task and their mean, or
+    /// nothing. Columns are countries and tasks, runs are seeds, and the other axes on which cells differ make the rows.
+    pub fn of_sweep(
+        sweep: &Sweep,
+        grid: &Grid,
+        metric: Metric,
+        measured: impl Fn(usize) -> Option<Vec<(String, Option<f64>)>>,
+    ) -> Self {
+        let role = |wanted: fn(&Axis) -> bool| sweep.over.iter().position(wanted);
+        let country = role(|axis| matches!(axis, Axis::Country(_)));
+        let seed = role(|axis| matches!(axis, Axis::Seed(_)));
+        // an axis of one value tells nothing apart
+        let varies = |axis: &usize| Some(*axis) != country && Some(*axis) != seed && sweep.over[*axis].len() > 1;
+        let row_axes: Vec<usize> = (0..sweep.over.len()).filter(varies).collect();
+        let labels: Vec<Vec<String>> = sweep.over.iter().map(Axis::labels).collect();
+        let size = |axis: Option<usize>| axis.map_or(1, |axis| sweep.over[axis].len());
+        let at = |values: &[usize], axis: Option<usize>| axis.map_or(0, |axis| values[axis]);
+
+        let measured: Vec<_> = (0..grid.cells.len()).map(measured).collect();
+        let mut tasks: Vec<String> = Vec::new();
+        for (task, _) in measured.iter().flatten().flatten() {
+            if !tasks.contains(task) {
+                tasks.push(task.clone());
+            }
+        }
+        // the rows in the order of the grid
+        let mut keys: Vec<Vec<usize>> = Vec::new();
+        let mut runs: Vec<Vec<Runs>> = Vec::new();
+        for (cell, measured) in grid.cells.iter().zip(&measured) {
+            let key: Vec<usize> = row_axes.iter().map(|&axis| cell.values[axis]).collect();
+            let row = keys.iter().position(|known| *known == key).unwrap_or_else(|| {
+                keys.push(key);
+                runs.push(vec![vec![None; size(seed)]; size(country) * tasks.len()]);
+                keys.len() - 1
+            });
+            for (task, value) in measured.iter().flatten() {
+                let task = tasks.iter().position(|known| known == task).unwrap_or(0);
+                let column = at(&cell.values, country) * tasks.len() + task;
+                runs[row][column][at(&cell.values, seed)] = *value;
+            }
+        }
+        let columns = (0..size(country)).flat_map(|c| {
+            let name = country.map_or_else(String::new, |axis| labels[axis][c].clone());
+            tasks.iter().map(move |task| (name.clone(), task.clone()))
+        });
+        let with = |key: &[usize], choices: &[Choice]| -> Option<usize> {
+            if choices.is_empty() {
+                return None;
+            }
+            let mut key = key.to_vec();
+            for (value, &axis) in key.iter_mut().zip(&row_axes) {
+                if let Some(chosen) = choices.iter().find_map(|choice| sweep.over[axis].position(choice)) {
+                    *value = chosen;
+                }
+            }
+            keys.iter().position(|known| *known == key)
+        };
+        let variants: Vec<Variant> = keys
+            .iter()
+            .zip(runs)
+            .map(|(key, columns)| Variant {
+                class: class(sweep, &row_axes, key).map(str::to_owned),
+                values: row_axes.iter().zip(key).map(|(&axis, &value)| labels[axis][value].clone()).collect(),
+                columns,
+                baseline: with(key, &sweep.baseline),
+                single_task: with(key, &sweep.single_task),
+            })
+            .collect();
+        let Significance::PairedT(level) = sweep.test;
+        let axes = row_axes.iter().map(|&axis| sweep.over[axis].name().to_owned()).collect();
+        Self::new(metric, axes, columns.collect(), &variants, level)
+    }
+}
+
+/// The class of a row's balancer.
+fn class(sweep: &Sweep, row_axes: &[usize], key: &[usize]) -> Option<&'static str> {
+    let of_axis = |(&axis, &value): (&usize, &usize)| match &sweep.over[axis] {
+        Axis::Balancer(values) => Some(values[value].clone()),
+        _ => None,
+    };
+    let balancer: Balancer = row_axes.iter().zip(key).find_map(of_axis)?;
+    (1..8).find_map(|tasks| balancer.build(tasks).ok()).map(|method| method.class())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::loss::{Famo, Ls};
+    use crate::comparison::{Entry, MEAN, Row};
+    use crate::data::Country;
+    use crate::spec::{Cell, Pipeline};
+
+    /// Two countries, two balancers, three seeds.
+    fn table(value: impl Fn(&[usize], usize) -> Option<f64>) -> Table {
+        let sweep = Sweep {
+            pipeline: String::new(),
+            over: vec![
+                Axis::Country(vec![Country::ES, Country::US]),
+                Axis::Balancer(vec![Ls::default().into(), Famo::default().into()]),
+                Axis::Seed(vec![1, 2, 3]),
+            ],
+            baseline: vec![Choice::Balancer(Ls::default().into())],
+            single_task: vec![Choice::Balancer(Ls::default().into())],
+            only: Vec::new(),
+            test: Significance::PairedT(0.05),
+        };
+        let cells: Vec<Cell> =
+            (0..12).map(|at| Cell { values: vec![at / 6, at / 3 % 2, at % 3], stages: Default::default() }).collect();
+        let pipeline = Pipeline { name: "p".into(), stages: Default::default(), golden: None };
+        let grid = Grid { cells, pipeline };
+        Table::of_sweep(&sweep, &grid, Metric::Auc, |cell| {
+            let values = &grid.cells[cell].values;
+            Some(vec![("click".to_owned(), value(values, 0)), (MEAN.to_owned(), value(values, 1))])
+        })
+    }
+
+    #[test]
+    fn rows_are_compared_over_seeds() {
+        // FAMO gains 0.01 for every seed on ES, and something else for each on US
+        let table = table(|values, _| {
+            let gain = if values[1] == 0 { 0.0 } else { [0.01, [0.03, -0.02, 0.001][values[2]]][values[0]] };
+            Some(0.5 + 0.1 * values[2] as f64 + gain)
+        });
+        assert_eq!(table.columns.len(), 4);
+        let [ls, famo] = &table.rows[..] else { panic!("two rows") };
+        assert!(ls.baseline && !famo.baseline && ls.class.as_deref() == Some("loss"));
+        let entry = |row: &Row, column: usize| -> Entry { row.entries[column].clone().unwrap() };
+        assert!((entry(ls, 0).mean - 0.6).abs() < 1e-12 && (entry(ls, 0).deviation.unwrap() - 0.1).abs() < 1e-12);
+        assert!(entry(famo, 0).significant && entry(famo, 0).best && !entry(ls, 0).best);
+        assert!(!entry(famo, 2).significant && entry(famo, 2).p.unwrap() > 0.5);
+        let gain = 100.0 * (0.01 + 0.011 / 3.0) / 0.6 / 2.0;
+        assert!((famo.delta_m.unwrap() - gain).abs() < 1e-9 && ls.delta_m == Some(0.0));
+        insta::assert_snapshot!(table.markdown(), @r"
+        | class | balancer | ES click | ES mean | US click | US mean | Δm% | n |
+        |---|---|---|---|---|---|---|---|
+        | loss | Ls | 0.6000 ±0.1000 | 0.6000 ±0.1000 | 0.6000 ±0.1000 | 0.6000 ±0.1000 | +0.00 | 3 |
+        | loss | Famo | **0.6100**‡ ±0.1000 | **0.6100**‡ ±0.1000 | **0.6037** ±0.0879 | **0.6037** ±0.0879 | +1.14 | 3 |
+
+        Auc: mean over seeds ± standard deviation, n seeds; best of a column marked; ‡ better than the baseline, paired t-test over seeds, p < 0.05; Δm% mean relative gain over single-task
+        ");
+    }
+
+    #[test]
+    fn missing_cells_leave_gaps() {
+        let table = table(|values, task| (values[0] == 0 && values[2] < 2 && task == 0).then_some(0.5));
+        let entries = &table.rows[0].entries;
+        assert_eq!(entries[0].as_ref().map(|entry| entry.n), Some(2));
+        assert!(entries[1..].iter().all(Option::is_none));
+        assert!(table.csv().lines().count() == 3, "{}", table.csv());
+    }
+}
