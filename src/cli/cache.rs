@@ -12,6 +12,7 @@ use super::failure::Failure;
 use super::project::{RootArg, existing_folder};
 use super::{Exit, output, tables};
 use crate::plan::Record;
+use crate::readable;
 use crate::store::{Artifact, Candidate, Digest, Garbage, GcRule, LockAttempt, Lookup, Store, StoreError};
 
 #[derive(Debug, clap::Args)]
@@ -110,12 +111,12 @@ fn ls(args: &StoreArgs) -> Result<Exit, Failure> {
             Ok(artifact) => {
                 let manifest = artifact.manifest();
                 total += manifest.size();
-                let age = tables::duration(Duration::from_secs(now.saturating_sub(manifest.created)));
+                let age = readable::duration(Duration::from_secs(now.saturating_sub(manifest.created)));
                 let mark = if manifest.simulated { "simulated: " } else { "" };
                 rows.push(vec![
                     key.short(),
                     manifest.recipe.kind.clone(),
-                    tables::bytes(manifest.size()),
+                    readable::bytes(manifest.size()),
                     age,
                     used,
                     format!("{mark}{}", manifest.summary),
@@ -138,7 +139,7 @@ fn ls(args: &StoreArgs) -> Result<Exit, Failure> {
         let count = rows.len();
         let columns =
             [("key", false), ("kind", false), ("size", true), ("age", true), ("used by", false), ("artifact", false)];
-        output::print(&format!("{}\n{count} artifacts, {}\n", tables::table(&columns, rows), tables::bytes(total)))?;
+        output::print(&format!("{}\n{count} artifacts, {}\n", tables::table(&columns, rows), readable::bytes(total)))?;
     }
     Ok(Exit::Done)
 }
@@ -191,7 +192,7 @@ fn verify(args: &StoreArgs) -> Result<Exit, Failure> {
             let then = if *aside { "set aside, the next run makes it again" } else { "being made again" };
             text.push_str(&format!("{}: damaged: {what}; {then}\n", key.short()));
         }
-        text.push_str(&format!("{intact} artifacts intact ({}), {} damaged\n", tables::bytes(bytes), damaged.len()));
+        text.push_str(&format!("{intact} artifacts intact ({}), {} damaged\n", readable::bytes(bytes), damaged.len()));
         output::print(&text)?;
     }
     Ok(if damaged.is_empty() { Exit::Done } else { Exit::Failed })
@@ -224,7 +225,7 @@ fn gc(args: &GcArgs) -> Result<Exit, Failure> {
                 Garbage::Checkpoint => "checkpoint",
                 Garbage::Damaged => "damaged",
             };
-            let (size, age) = (tables::bytes(candidate.bytes), tables::duration(candidate.age));
+            let (size, age) = (readable::bytes(candidate.bytes), readable::duration(candidate.age));
             vec![candidate.key.short(), what.to_owned(), size, age]
         });
         let columns = [("key", false), ("what", false), ("size", true), ("age", true)];
@@ -232,7 +233,7 @@ fn gc(args: &GcArgs) -> Result<Exit, Failure> {
         text.push('\n');
     }
     let verb = if args.dry_run { "would go" } else { "removed" };
-    let size = tables::bytes(bytes);
+    let size = readable::bytes(bytes);
     text.push_str(&format!("{} {verb}, {size}", gone.len()));
     if busy > 0 {
         text.push_str(&format!("; {busy} in use, left alone"));

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::failure::Failure;
 use super::project::{Edits, Project, RootArg, SelectionArgs};
 use super::{Exit, interrupt, output, run, tables};
-use crate::run::{Comparison, Ending, GoldenError, GoldenMetrics, GoldenVerdict, of_report};
+use crate::readable;
+use crate::run::{Comparison, Ending, GoldenError, GoldenMetrics, GoldenVerdict, Results};
 use crate::spec;
 
 #[derive(Debug, clap::Args)]
@@ -151,7 +152,7 @@ fn measure(
     if report.ending() != Ending::Done {
         return Ok(Err(run::conclude(&report, &held.project)));
     }
-    let evaluations = of_report(&report)?;
+    let Results { evaluations, .. } = Results::of_report(&report)?;
     if evaluations.is_empty() {
         return Err(Failure::call(format!("`{}` measures nothing", held.project.file.display()))
             .hint("a golden file holds the metrics of `Evaluate` stages; add one"));
@@ -206,9 +207,9 @@ fn text(pipeline: &str, comparison: &Comparison) -> String {
     ];
     let rows = comparison.lines.iter().map(|line| {
         let (expected, got) = match line.verdict {
-            GoldenVerdict::Gone => (tables::number(line.expected, 6), "none".to_owned()),
-            GoldenVerdict::New => ("none".to_owned(), tables::number(line.got, 6)),
-            _ => (tables::number(line.expected, 6), tables::number(line.got, 6)),
+            GoldenVerdict::Gone => (readable::number(line.expected, 6), "none".to_owned()),
+            GoldenVerdict::New => ("none".to_owned(), readable::number(line.got, 6)),
+            _ => (readable::number(line.expected, 6), readable::number(line.got, 6)),
         };
         // as short as the pipeline writes it; a share of the number comes out long
         let exact = line.tolerance.to_string();

@@ -5,14 +5,15 @@ use std::fmt::Write;
 use clap::ValueEnum;
 
 use super::failure::Failure;
-use super::project::{PipelineArgs, Project, SelectionArgs};
+use super::project::{AnyArgs, Project, SelectionArgs};
 use super::{Exit, output};
 use crate::plan::{Plan, PlannedStage, Verdict};
+use crate::report::Dag;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    pipeline: PipelineArgs,
+    of: AnyArgs,
     #[command(flatten)]
     selection: SelectionArgs,
     /// How to print it.
@@ -28,15 +29,18 @@ enum Format {
     Dot,
     /// Mermaid, which code forges draw in Markdown.
     Mermaid,
+    /// A drawing, for light and dark pages.
+    Svg,
 }
 
 pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
-    let project = Project::load(&args.pipeline.file, &args.pipeline.edits)?;
+    let (project, _) = Project::load_any(&args.of)?;
     let plan = project.plan(&project.select(&args.selection)?)?;
     output::print(&match args.format {
         Format::Text => text(&plan, output::stdout_colour()),
         Format::Dot => dot(&plan),
         Format::Mermaid => mermaid(&plan),
+        Format::Svg => Dag::of_plan(&plan).standalone(),
     })?;
     Ok(Exit::Done)
 }

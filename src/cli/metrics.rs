@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::failure::Failure;
 use super::project::{Edits, Project, RootArg};
 use super::{Exit, output, tables};
-use crate::run::{EvaluationsError, GoldenMetrics, GoldenVerdict, StageEvaluation, evaluations, toys};
+use crate::readable;
+use crate::run::{GoldenMetrics, GoldenVerdict, Results, ResultsError, StageEvaluation};
 use crate::spec;
 
 #[derive(Debug, clap::Args)]
@@ -58,28 +59,25 @@ pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
 
 fn show(file: &Path, args: &Args) -> Result<Exit, Failure> {
     let project = Project::load(file, &Edits { sets: Vec::new(), root: args.root.clone() })?;
-    let found = evaluations(&project.store, &project.record)?;
-    let toys = toys(&project.store, &project.record)?;
-    if found.is_empty() && toys.is_empty() {
-        return Err(EvaluationsError::NeverRun(project.pipeline.name).into());
+    let found = Results::of_record(&project.store, &project.record)?;
+    if found.is_empty() {
+        return Err(ResultsError::NeverRun(project.pipeline.name).into());
     }
-    let stale = found.iter().map(|found| (found.reached, found.stage.as_str()));
-    let stale = stale.chain(toys.iter().map(|toy| (toy.reached, toy.stage.as_str())));
-    let stale: Vec<&str> = stale.filter(|(reached, _)| !reached).map(|(_, stage)| stage).collect();
+    let stale = found.stale();
     for earlier in &stale {
         output::say(&format!("warning: the last run did not come to `{earlier}`: its numbers are from a run before"));
     }
     if args.json {
-        let simulated = found.iter().any(|found| found.evaluation.simulated);
         output::print_json(&json!({
             "pipeline": project.pipeline.name,
-            "simulated": simulated,
+            "simulated": found.simulated(),
             "from_an_earlier_run": stale,
-            "metrics": found,
-            "toys": toys,
+            "metrics": found.evaluations,
+            "comparisons": found.comparisons,
+            "toys": found.toys,
         }))?;
     } else {
-        output::print(&tables::results(&found, &toys))?;
+        output::print(&tables::results(&found))?;
     }
     Ok(Exit::Done)
 }
@@ -100,7 +98,7 @@ fn diff(args: &DiffArgs) -> Result<Exit, Failure> {
         (false, false) => {}
     }
     let rows = comparison.lines.iter().map(|line| {
-        let absent = |value: Option<f64>, here: bool| if here { tables::number(value, 6) } else { "-".to_owned() };
+        let absent = |value: Option<f64>, here: bool| if here { readable::number(value, 6) } else { "-".to_owned() };
         let difference = line.got.zip(line.expected).map(|(got, expected)| format!("{:+.6}", got - expected));
         let verdict = match line.verdict {
             GoldenVerdict::Ok => "same",
@@ -143,9 +141,9 @@ fn numbers(path: &Path, root: &RootArg) -> Result<GoldenMetrics, Failure> {
         return GoldenMetrics::read(path).map_err(Failure::call);
     }
     let project = Project::load(path, &Edits { sets: Vec::new(), root: root.clone() })?;
-    let found = evaluations(&project.store, &project.record)?;
+    let found = Results::of_record(&project.store, &project.record)?.evaluations;
     if found.is_empty() {
-        return Err(EvaluationsError::NeverRun(project.pipeline.name).into());
+        return Err(ResultsError::NeverRun(project.pipeline.name).into());
     }
     Ok(GoldenMetrics::of_run(&project.pipeline.name, &found))
 }

@@ -13,6 +13,7 @@ mod metrics;
 mod output;
 mod plan;
 mod project;
+mod report;
 mod run;
 mod sweep;
 mod tables;
@@ -55,6 +56,8 @@ enum Command {
     Golden(golden::Args),
     /// Run a grid of variants of a pipeline and print the table.
     Sweep(sweep::Args),
+    /// Write what a pipeline or a sweep came to as one HTML page.
+    Report(report::Args),
     /// Ask a balancer what it makes of given losses and gradients.
     Balance(balance::Args),
     /// List what a pipeline can name.
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Metrics(args) => metrics::main(&args),
         Command::Golden(args) => golden::main(&args, verbose),
         Command::Sweep(args) => sweep::main(&args, verbose),
+        Command::Report(args) => report::main(&args),
         Command::Balance(args) => balance::main(&args),
         Command::List(args) => list::main(&args),
         Command::Cache(args) => cache::main(&args),

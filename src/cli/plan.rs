@@ -3,14 +3,14 @@
 use serde_json::{Value, json};
 
 use super::failure::{Failure, print_stage_error};
-use super::project::{PipelineArgs, Project, SelectionArgs};
+use super::project::{AnyArgs, Project, SelectionArgs};
 use super::{Exit, output, tables};
 use crate::plan::{Plan, Verdict};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    pipeline: PipelineArgs,
+    of: AnyArgs,
     #[command(flatten)]
     selection: SelectionArgs,
     /// Print one JSON document.
@@ -19,7 +19,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
-    let project = Project::load(&args.pipeline.file, &args.pipeline.edits)?;
+    let (project, _) = Project::load_any(&args.of)?;
     let plan = project.plan(&project.select(&args.selection)?)?;
     if args.json {
         output::print_json(&to_json(&plan))?

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Exit;
 use super::failure::Failure;
 use crate::plan::{Graph, Plan, Record, Site, plan};
-use crate::spec::{self, Loaded, Pipeline, Places};
+use crate::spec::{self, Loaded, LoadedSweep, Pipeline, Places};
 use crate::stage::Device;
 use crate::store::{FileDigests, Store};
 
@@ -14,6 +14,16 @@ use crate::store::{FileDigests, Store};
 pub(super) struct PipelineArgs {
     /// The pipeline file.
     #[arg(value_name = "PIPELINE")]
+    pub(super) file: PathBuf,
+    #[command(flatten)]
+    pub(super) edits: Edits,
+}
+
+/// Which pipeline or sweep.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct AnyArgs {
+    /// The pipeline or sweep file.
+    #[arg(value_name = "PIPELINE|SWEEP")]
     pub(super) file: PathBuf,
     #[command(flatten)]
     pub(super) edits: Edits,
@@ -85,8 +95,31 @@ impl Project {
         Ok(Self { file: file.to_path_buf(), root, pipeline, places, graph, store, digests, record })
     }
 
-    /// A pipeline that no file spells out, but a sweep file stands for.
-    pub(super) fn of_pipeline(file: &Path, root: PathBuf, pipeline: Pipeline) -> Result<Self, Failure> {
+    /// A sweep and the pipeline of all its cells.
+    pub(super) fn load_sweep(file: &Path, root: &RootArg) -> Result<(Self, LoadedSweep), Failure> {
+        let root = match &root.folder {
+            Some(root) => existing_folder(root)?,
+            None => project_folder(file)?,
+        };
+        let loaded = spec::load_sweep(file, |_: &Path| root.clone())?;
+        let project = Self::of_pipeline(file, root, loaded.grid.pipeline.clone())?;
+        Ok((project, loaded))
+    }
+
+    /// A pipeline, or a sweep and the pipeline of all its cells: for commands that only look.
+    pub(super) fn load_any(args: &AnyArgs) -> Result<(Self, Option<LoadedSweep>), Failure> {
+        if spec::kind_of_file(&args.file).as_deref() != Some("Sweep") {
+            return Ok((Self::load(&args.file, &args.edits)?, None));
+        }
+        if !args.edits.sets.is_empty() {
+            return Err(Failure::call("a sweep takes no `--set`")
+                .hint("an axis `Set(\"stage.field\", [value])` changes a field of every cell"));
+        }
+        let (project, sweep) = Self::load_sweep(&args.file, &args.edits.root)?;
+        Ok((project, Some(sweep)))
+    }
+
+    fn of_pipeline(file: &Path, root: PathBuf, pipeline: Pipeline) -> Result<Self, Failure> {
         let graph = Graph::of_pipeline(&pipeline).map_err(Failure::call)?;
         let store = Store::open(&root)?;
         let digests = FileDigests::of_store(&store);

@@ -8,9 +8,7 @@ use serde_json::json;
 use super::failure::{Failure, print_error, print_stage_error};
 use super::project::{PipelineArgs, Project, SelectionArgs};
 use super::{Exit, interrupt, output, tables};
-use crate::run::{
-    Call, Ending, EvaluationsError, Report, StageEvaluation, StageResult, StageToy, execute, of_report, toys_of_report,
-};
+use crate::run::{Call, Ending, Report, Results, ResultsError, StageResult, execute};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -30,7 +28,7 @@ pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
     let project = Project::load(&args.pipeline.file, &args.pipeline.edits)?;
     let cancelled = interrupt::listen()?;
     let report = bring_up_to_date(&project, &args.selection, args.jobs, cancelled, verbose)?;
-    let (evaluations, toys) = (of_report(&report)?, toys_of_report(&report)?);
+    let results = Results::of_report(&report)?;
     if args.json {
         output::print_json(&json!({
             "pipeline": report.pipeline,
@@ -41,11 +39,12 @@ pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
             },
             "simulated": report.simulated(),
             "stages": report.stages_json(),
-            "metrics": evaluations,
-            "toys": toys,
+            "metrics": results.evaluations,
+            "comparisons": results.comparisons,
+            "toys": results.toys,
         }))?;
     } else {
-        output::print(&text(&report, &evaluations, &toys))?;
+        output::print(&text(&report, &results))?;
     }
     Ok(conclude(&report, &project))
 }
@@ -69,7 +68,7 @@ pub(super) fn bring_up_to_date(
     Ok(execute(&project.graph, &project.store, &project.record, &call, &output::console(verbose))?)
 }
 
-fn text(report: &Report, evaluations: &[StageEvaluation], toys: &[StageToy]) -> String {
+fn text(report: &Report, results: &Results) -> String {
     let ran = report.stages.iter().filter(|stage| stage.result.word() == "ran").count();
     let current = report.stages.iter().filter(|stage| stage.made().is_some()).count();
     let headline = if ran == 0 && current == report.stages.len() {
@@ -78,10 +77,10 @@ fn text(report: &Report, evaluations: &[StageEvaluation], toys: &[StageToy]) -> 
         format!("{}: {ran} of {} stages ran\n\n", report.pipeline, report.stages.len())
     };
     let mut text = headline + &tables::stages(report);
-    if report.simulated() && evaluations.is_empty() {
+    if report.simulated() && !results.simulated() {
         text.push_str("\nSIMULATED DATA: these artifacts are made from a simulated log, not from the real one\n");
     }
-    let results = tables::results(evaluations, toys);
+    let results = tables::results(results);
     if !results.is_empty() {
         text.push('\n');
         text.push_str(&results);
@@ -109,9 +108,9 @@ pub(super) fn conclude(report: &Report, project: &Project) -> Exit {
     }
 }
 
-impl From<EvaluationsError> for Failure {
-    fn from(error: EvaluationsError) -> Self {
-        let exit = if matches!(error, EvaluationsError::NeverRun(_)) { Exit::Wrong } else { Exit::Failed };
+impl From<ResultsError> for Failure {
+    fn from(error: ResultsError) -> Self {
+        let exit = if matches!(error, ResultsError::NeverRun(_)) { Exit::Wrong } else { Exit::Failed };
         Failure::trouble(exit, error).hint("`mtorec run` on the pipeline makes them")
     }
 }

@@ -2,17 +2,17 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 
 use super::failure::Failure;
-use super::project::{Project, RootArg, SelectionArgs, existing_folder, project_folder};
+use super::project::{Project, RootArg, SelectionArgs};
 use super::{Exit, interrupt, output, run, tables};
-use crate::metric::{Evaluation, Metric};
 use crate::comparison::Table;
-use crate::run::of_report;
-use crate::spec::{LoadedSweep, Stage, load_sweep};
+use crate::metric::{Evaluation, Metric};
+use crate::run::Results;
+use crate::spec::{LoadedSweep, Stage};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -52,19 +52,14 @@ enum Format {
 }
 
 pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
-    let root = match &args.root.folder {
-        Some(root) => existing_folder(root)?,
-        None => project_folder(&args.file)?,
-    };
-    let LoadedSweep { sweep, grid } = load_sweep(&args.file, |_: &Path| root.clone())?;
-    let project = Project::of_pipeline(&args.file, root, grid.pipeline.clone())?;
+    let (project, LoadedSweep { sweep, grid }) = Project::load_sweep(&args.file, &args.root)?;
     let cancelled = interrupt::listen()?;
     output::say(&format!("{} cells, {} stages", grid.cells.len(), grid.pipeline.stages.len()));
     let everything = SelectionArgs { force: Vec::new(), until: None, device: "cpu".to_owned() };
     let report = run::bring_up_to_date(&project, &everything, args.jobs, cancelled, verbose)?;
 
     let found: HashMap<String, Evaluation> =
-        of_report(&report)?.into_iter().map(|found| (found.stage, found.evaluation)).collect();
+        Results::of_report(&report)?.evaluations.into_iter().map(|found| (found.stage, found.evaluation)).collect();
     let metric = match args.metric {
         Shown::Auc => Metric::Auc,
         Shown::LogLoss => Metric::LogLoss,
@@ -81,16 +76,7 @@ pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
         Format::Json => output::print_json(&table)?,
         Format::Csv => output::print(&table.csv())?,
         Format::Markdown => output::print(&(notice(&found, true) + &table.markdown()))?,
-        Format::Text => {
-            let (headings, rows) = table.text();
-            let columns: Vec<(&str, bool)> = headings.iter().map(|heading| (heading.as_str(), false)).collect();
-            output::print(&format!(
-                "{}{}\n{}\n",
-                notice(&found, false),
-                tables::table(&columns, rows),
-                table.legend()
-            ))?;
-        }
+        Format::Text => output::print(&(notice(&found, false) + &tables::comparison(&table)))?,
     }
     Ok(run::conclude(&report, &project))
 }

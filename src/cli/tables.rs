@@ -1,11 +1,12 @@
 //! Tables in plain aligned columns: readable without colour, and by `awk`.
 
 use std::fmt::Write;
-use std::time::Duration;
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 
-use crate::run::{How, Report, StageEvaluation, StageToy};
+use crate::comparison;
+use crate::readable::{duration, number};
+use crate::run::{How, Report, Results, StageEvaluation, StageTables, StageToy};
 
 /// A column's heading and whether it holds numbers.
 pub(super) type Column<'a> = (&'a str, bool);
@@ -50,9 +51,24 @@ pub(super) fn stages(report: &Report) -> String {
 }
 
 /// All numbers that stages came to, one table each.
-pub(super) fn results(evaluations: &[StageEvaluation], toys: &[StageToy]) -> String {
-    let tables = [metrics(evaluations)].into_iter().chain(toys.iter().map(toy));
+pub(super) fn results(results: &Results) -> String {
+    let comparisons = results.comparisons.iter().map(compared);
+    let tables = [metrics(&results.evaluations)].into_iter().chain(comparisons).chain(results.toys.iter().map(toy));
     tables.filter(|table| !table.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+/// The tables of a `Compare` stage.
+fn compared(StageTables { stage, simulated, tables, .. }: &StageTables) -> String {
+    let mark = if *simulated { ", simulated" } else { "" };
+    let text = |table| format!("{stage}{mark}\n{}", comparison(table));
+    tables.iter().map(text).collect::<Vec<_>>().join("\n")
+}
+
+/// A table of variants, and what its marks mean.
+pub(super) fn comparison(comparison: &comparison::Table) -> String {
+    let (headings, rows) = comparison.text();
+    let columns: Vec<Column> = headings.iter().map(|heading| (heading.as_str(), false)).collect();
+    format!("{}\n{}\n", table(&columns, rows), comparison.legend())
 }
 
 /// Where each start of a toy problem ended, and where its figure lies: from the working folder, if within it.
@@ -112,45 +128,6 @@ fn metrics(evaluations: &[StageEvaluation]) -> String {
     text
 }
 
-/// A metric with this many decimals; an undefined one says so.
-pub(super) fn number(value: Option<f64>, decimals: usize) -> String {
-    let written = |value: f64| {
-        let text = format!("{value:.decimals$}");
-        // what rounds to nothing has no sign
-        if text.starts_with('-') && text.chars().all(|c| matches!(c, '-' | '0' | '.')) {
-            text[1..].to_owned()
-        } else {
-            text
-        }
-    };
-    value.map_or_else(|| "undefined".to_owned(), written)
-}
-
-/// `0.4 s`, `3 min 12 s`, `2 h 5 min`.
-pub(super) fn duration(time: Duration) -> String {
-    let seconds = time.as_secs();
-    match seconds {
-        0..60 => format!("{:.1} s", time.as_secs_f64()),
-        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
-    }
-}
-
-/// `512 B`, `3.4 MB`: powers of a thousand, as disks are sold.
-pub(super) fn bytes(size: u64) -> String {
-    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
-    if size < 1000 {
-        return format!("{size} B");
-    }
-    let mut value = size as f64 / 1000.0;
-    let mut unit = 0;
-    while value >= 999.95 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", UNITS[unit])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,7 +184,7 @@ mod tests {
         ];
         let result = ToyResult { steps: 50_000, scale: 1.0, optimum, ends };
         let toy = StageToy { stage: "toy".into(), figure: "/store/figure.svg".into(), result, reached: true };
-        insta::assert_snapshot!(results(&[], &[toy]), @r"
+        insta::assert_snapshot!(results(&Results { toys: vec![toy], ..Results::default() }), @r"
         toy: losses (l1, l2) after 50000 steps, scale 1; L* is (-15.092, -15.092)
         balancer        start (x1, x2)       l1       l2              distance to L*
         Ls              (-8.5, 7.5)       0.931    6.484                      26.880
@@ -215,16 +192,5 @@ mod tests {
         ImtlL           (9, -1)           0.000    2.000  not finite from step 77 on
         figure: /store/figure.svg
         ");
-    }
-
-    #[test]
-    fn times_and_sizes_read_well() {
-        assert_eq!(duration(Duration::from_millis(430)), "0.4 s");
-        assert_eq!(duration(Duration::from_secs(192)), "3 min 12 s");
-        assert_eq!(duration(Duration::from_secs(7500)), "2 h 5 min");
-        assert_eq!(
-            ["999 B", "1.0 kB", "1.0 MB", "3.4 MB"],
-            [999, 1000, 999_990, 3_400_000].map(bytes).each_ref().map(|s| s.as_str())
-        );
     }
 }

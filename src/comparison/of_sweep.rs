@@ -3,7 +3,7 @@
 use super::{Runs, Table, Variant};
 use crate::balance::Balancer;
 use crate::metric::Metric;
-use crate::spec::{Axis, Choice, Grid, Significance, Sweep};
+use crate::spec::{Axis, Choice, Grid, Sweep};
 
 impl Table {
     /// The table of one metric of a sweep. `measured` gives what a cell came to: a number for each task and their mean, or
@@ -74,9 +74,8 @@ impl Table {
                 single_task: with(key, &sweep.single_task),
             })
             .collect();
-        let Significance::PairedT(level) = sweep.test;
         let axes = row_axes.iter().map(|&axis| sweep.over[axis].name().to_owned()).collect();
-        Self::new(metric, axes, columns.collect(), &variants, level)
+        Self::new(metric, axes, columns.collect(), &variants, sweep.test.level())
     }
 }
 
@@ -96,7 +95,7 @@ mod tests {
     use crate::balance::loss::{Famo, Ls};
     use crate::comparison::{Entry, MEAN, Row};
     use crate::data::Country;
-    use crate::spec::{Cell, Pipeline};
+    use crate::spec::{Cell, Pipeline, Significance};
 
     /// Two countries, two balancers, three seeds.
     fn table(value: impl Fn(&[usize], usize) -> Option<f64>) -> Table {

@@ -1,5 +1,6 @@
 //! The directed acyclic graph of a pipeline's stages.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
@@ -25,7 +26,7 @@ pub struct Node {
     /// What it does.
     pub work: Box<dyn Work>,
     /// The stages it reads, by the field that names them.
-    pub inputs: Vec<(&'static str, usize)>,
+    pub inputs: Vec<(Cow<'static, str>, usize)>,
 }
 
 /// The stages form no graph that could be run.
@@ -37,7 +38,7 @@ pub enum GraphError {
         /// The stage that reads.
         stage: String,
         /// The field that names the missing one.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// The name that no stage has.
         missing: String,
     },
@@ -89,7 +90,7 @@ impl Graph {
         let given: HashMap<&str, usize> = stages.iter().enumerate().map(|(i, (name, _))| (name.as_str(), i)).collect();
         let mut references = Vec::with_capacity(stages.len());
         for (stage, work) in &stages {
-            let resolve = |(field, missing): (&'static str, String)| match given.get(missing.as_str()) {
+            let resolve = |(field, missing): (Cow<'static, str>, String)| match given.get(missing.as_str()) {
                 Some(&input) => Ok((field, input)),
                 None => Err(GraphError::Missing { stage: stage.clone(), field, missing }),
             };
@@ -173,7 +174,7 @@ impl Graph {
 
 /// Kahn's algorithm, taking the earliest given of the stages that are free: petgraph's own order depends on the edges
 /// too, and people should see their stages in the order they wrote them.
-fn topological_order(references: &[Vec<(&'static str, usize)>]) -> Result<Vec<usize>, Vec<usize>> {
+fn topological_order(references: &[Vec<(Cow<'static, str>, usize)>]) -> Result<Vec<usize>, Vec<usize>> {
     let mut waits_for: Vec<usize> = references.iter().map(Vec::len).collect();
     let mut read_by = vec![Vec::new(); references.len()];
     for (stage, inputs) in references.iter().enumerate() {

@@ -160,10 +160,10 @@ fn judge(
     forced: bool,
 ) -> Result<Verdict, StoreError> {
     let node = &graph.nodes()[at];
-    let mut inputs: Vec<(&'static str, Digest)> = Vec::new();
+    let mut inputs: Vec<(&str, Digest)> = Vec::new();
     let mut running = Vec::new();
-    for &(field, input) in &node.inputs {
-        let source = &before[input];
+    for (field, input) in &node.inputs {
+        let source = &before[*input];
         match &source.verdict {
             Verdict::UpToDate(artifact) => inputs.push((field, artifact.digest())),
             Verdict::Run(_) | Verdict::After { .. } => {
@@ -171,8 +171,8 @@ fn judge(
                     running.push(source.name.clone());
                 }
                 // What it was last time, so that only the stage's own changes show.
-                let previous = last.and_then(|last| last.recipe.inputs.get(field));
-                inputs.extend(previous.map(|content| (field, *content)));
+                let previous = last.and_then(|last| last.recipe.inputs.get(field.as_ref()));
+                inputs.extend(previous.map(|content| (field.as_ref(), *content)));
             }
             Verdict::Impossible(_) => return Ok(Verdict::Blocked { by: source.name.clone() }),
             Verdict::Blocked { by } => return Ok(Verdict::Blocked { by: by.clone() }),

@@ -21,9 +21,9 @@ pub struct Site<'a> {
 ///
 /// # Errors
 /// When a file outside the store that the stage must read is not there.
-pub fn recipe(
+pub fn recipe<'a>(
     work: &dyn Work,
-    inputs: impl IntoIterator<Item = (&'static str, Digest)>,
+    inputs: impl IntoIterator<Item = (&'a str, Digest)>,
     site: Site,
 ) -> Result<Recipe, StageError> {
     let files = work.externals(site.root, site.digests)?;

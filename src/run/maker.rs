@@ -212,8 +212,8 @@ impl<'a> Maker<'a> {
         recipe(self.node(stage).work.as_ref(), contents, self.site)
     }
 
-    fn inputs(&self, stage: usize) -> Result<Vec<(&'static str, Artifact)>, StageError> {
-        self.node(stage).inputs.iter().map(|&(field, source)| Ok((field, self.artifact(source)?))).collect()
+    fn inputs(&self, stage: usize) -> Result<Vec<(&'a str, Artifact)>, StageError> {
+        self.node(stage).inputs.iter().map(|(field, source)| Ok((field.as_ref(), self.artifact(*source)?))).collect()
     }
 
     fn artifact(&self, stage: usize) -> Result<Artifact, StageError> {

@@ -2,18 +2,18 @@
 //! wants one; and what came of it.
 
 mod console;
-mod evaluations;
 mod executor;
 mod golden;
 mod maker;
 mod report;
+mod results;
 
 pub use console::Console;
-pub use evaluations::{EvaluationsError, StageEvaluation, StageToy, evaluations, of_report, toys, toys_of_report};
 pub use executor::{Call, execute};
 pub use golden::{Comparison, GoldenError, GoldenMetrics, Line, Verdict as GoldenVerdict};
 pub use maker::{How, Made};
 pub use report::{Ending, Report, StageReport, StageResult};
+pub use results::{Results, ResultsError, StageEvaluation, StageTables, StageToy};
 
 #[cfg(test)]
 mod tests;

@@ -35,9 +35,11 @@ impl Stage {
     pub fn parameters(&self) -> BTreeMap<String, String> {
         let references = self.references();
         let mut parameters = BTreeMap::new();
-        if let Kind::Struct { body: Body::Fields(fields), .. } = bare(self).kind {
+        // a reference within a list cannot be left out, but its name can
+        let nameless = self.with_references(|_| String::new());
+        if let Kind::Struct { body: Body::Fields(fields), .. } = bare(&nameless).kind {
             for (name, value) in fields {
-                if !references.iter().any(|(field, ..)| *field == name.text) {
+                if !references.iter().any(|reference| reference.field == name.text) {
                     flatten(name.text, &value, &mut parameters);
                 }
             }

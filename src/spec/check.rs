@@ -1,11 +1,14 @@
 //! What types cannot say: names, references, cycles, ranges, columns. Everything wrong is found, each with its place.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 use super::diagnostic::Problem;
 use super::limits;
 use super::parse::MAX_PROBLEMS;
-use super::pipeline::{BuildModel, Download, Evaluate, Init, Pipeline, Preprocess, Stage, Test, Toy};
+use super::pipeline::{
+    BuildModel, Compare, Download, Evaluate, Init, Pipeline, Preprocess, Reference, Stage, Test, Toy,
+};
 use super::suggest::{did_you_mean, listed};
 use super::syntax::{Kind, Node, Span, shortened};
 use crate::balance::Balancer;
@@ -29,6 +32,7 @@ pub fn check(pipeline: &Pipeline, tree: &Node, written: &Node, faulty: &[Span]) 
             Stage::BuildModel(stage) => check.build_model(name, stage),
             Stage::Train(_) => {}
             Stage::Evaluate(stage) => check.evaluate(name, stage),
+            Stage::Compare(stage) => check.compare(name, stage),
             Stage::Toy(stage) => check.toy(name, stage),
         }
     }
@@ -55,7 +59,7 @@ fn kinds(written: &Node) -> Vec<(&str, &str)> {
 /// A stage on the path of a walk along the references.
 struct Step<'a> {
     name: &'a str,
-    edges: Vec<(&'static str, &'a str)>,
+    edges: Vec<(Cow<'static, str>, &'a str)>,
     /// How many of the edges have been taken.
     walked: usize,
 }
@@ -71,6 +75,12 @@ impl<'a> Check<'a> {
     /// The place of a part of the pipeline.
     fn at(&self, path: &[&str]) -> &'a Node {
         self.tree.locate(path)
+    }
+
+    /// The place of a stage's field, by its path.
+    fn at_field(&self, stage: &str, field: &str) -> &'a Node {
+        let path: Vec<&str> = ["stages", stage].into_iter().chain(field.split('.')).collect();
+        self.at(&path)
     }
 
     fn report(&mut self, problem: Problem) {
@@ -113,7 +123,7 @@ impl<'a> Check<'a> {
     fn references(&mut self, all: &[(&str, &str)]) {
         let kind_of: HashMap<&str, &str> = all.iter().copied().collect();
         for (name, stage) in &self.pipeline.stages {
-            for (field, target, kinds) in stage.references() {
+            for Reference { field, stage: target, kinds } in stage.references() {
                 let found = kind_of.get(target).copied();
                 // A misspelt kind has been reported; which one it should be is not known.
                 if found.is_some_and(|kind| kinds.contains(&kind) || !Stage::KINDS.contains(&kind)) {
@@ -124,7 +134,8 @@ impl<'a> Check<'a> {
                 }
                 let fits = |(other, kind): &&(&str, &str)| other != name && kinds.contains(kind);
                 let fitting: Vec<&str> = all.iter().filter(fits).map(|(other, _)| *other).collect();
-                let takes = format!("`{field}` takes a {}:", listed(kinds).replace(", ", " or "));
+                let article = if kinds[0].starts_with(['A', 'E', 'I', 'O', 'U']) { "an" } else { "a" };
+                let takes = format!("`{field}` takes {article} {}:", listed(kinds).replace(", ", " or "));
                 let message = match found {
                     None => format!("no stage `{}`", shortened(target)),
                     Some(kind) => format!("`{target}` is a `{kind}`, which may not be the `{field}` of `{name}`"),
@@ -134,7 +145,7 @@ impl<'a> Check<'a> {
                     (None, fitting) => did_you_mean(target, fitting, &takes),
                     (Some(_), fitting) => format!("{takes} {}", listed(fitting)),
                 };
-                let place = self.at(&["stages", name, field]).head;
+                let place = self.at_field(name, &field).head;
                 self.report(Problem::new(message, place).label(format!("`{field}` of `{name}`")).hint(hint));
             }
         }
@@ -152,11 +163,11 @@ impl<'a> Check<'a> {
                 if let Some(name) = entering.take() {
                     seen.insert(name, Some(path.len()));
                     let reads = stages.get(name).map(Stage::references).unwrap_or_default();
-                    let edges = reads.into_iter().map(|(field, target, _)| (field, target)).collect();
+                    let edges = reads.into_iter().map(|reference| (reference.field, reference.stage)).collect();
                     path.push(Step { name, edges, walked: 0 });
                 }
                 let Some(step) = path.last_mut() else { break };
-                let Some((_, target)) = step.edges.get(step.walked).copied() else {
+                let Some(&(_, target)) = step.edges.get(step.walked) else {
                     seen.insert(step.name, None);
                     path.pop();
                     continue;
@@ -183,8 +194,8 @@ impl<'a> Check<'a> {
 
     /// The place of the reference that the walk took last from this stage.
     fn edge(&self, step: &Step) -> Span {
-        let field = step.walked.checked_sub(1).and_then(|last| step.edges.get(last)).map_or("", |(field, _)| field);
-        self.at(&["stages", step.name, field]).head
+        let last = step.walked.checked_sub(1).and_then(|last| step.edges.get(last));
+        self.at_field(step.name, last.map_or("", |(field, _)| field)).head
     }
 
     fn download(&mut self, name: &str, stage: &Download) {
@@ -264,6 +275,66 @@ impl<'a> Check<'a> {
             self.report(Problem::new("`metrics` is empty", metrics.head).hint("for example `metrics: [Auc, LogLoss]`"));
         }
         self.twice(&stage.metrics, metrics);
+    }
+
+    fn compare(&mut self, name: &str, stage: &Compare) {
+        let rows = self.at(&["stages", name, "rows"]);
+        if stage.rows.is_empty() && !self.is_faulty(rows) {
+            let hint = "for example `rows: [Row(name: \"Ls\", runs: [\"evaluate_ls\"])]`";
+            self.report(Problem::new("`rows` is empty", rows.head).hint(hint));
+        }
+        self.twice(&stage.metrics, self.at(&["stages", name, "metrics"]));
+        let mut seen = HashSet::new();
+        // what the runs of a data set are paired with
+        let mut runs_on: HashMap<&str, (usize, Span)> = HashMap::new();
+        for (at, row) in stage.rows.iter().enumerate() {
+            let place = self.at_field(name, &format!("rows.{at}.runs")).head;
+            if row.runs.is_empty() {
+                self.report(Problem::new("`runs` is empty", place).hint("name at least one `Evaluate` stage"));
+            }
+            for (run, stage) in row.runs.iter().enumerate() {
+                if row.runs[..run].contains(stage) {
+                    let place = self.at_field(name, &Compare::field(at, run)).head;
+                    self.report(Problem::new(format!("run `{stage}` is given twice"), place).label("again here"));
+                }
+            }
+            if !seen.insert((&row.name, &row.data)) {
+                let of = if row.data.is_empty() { String::new() } else { format!(" of `{}`", row.data) };
+                let place = self.at_field(name, &format!("rows.{at}.name")).head;
+                let problem = Problem::new(format!("row `{}`{of} is given twice", row.name), place);
+                self.report(problem.hint("the runs of a variant on one data set stand in one list"));
+            }
+            let (expected, first) = *runs_on.entry(&row.data).or_insert((row.runs.len(), place));
+            if stage.baseline.is_some() && row.runs.len() != expected {
+                let problem = format!("{} runs here, {expected} in the first row", row.runs.len());
+                let problem = Problem::new(problem, place).related(first, "the first row's");
+                self.report(problem.hint("rows are compared run by run: give each the same seeds in the same order"));
+            }
+            self.measured(name, stage, at);
+        }
+        for (field, chosen) in [("baseline", &stage.baseline), ("single_task", &stage.single_task)] {
+            let mut names: Vec<&str> = stage.rows.iter().map(|row| row.name.as_str()).collect();
+            names.dedup();
+            if let Some(chosen) = chosen.as_deref().filter(|chosen| !names.contains(chosen)) {
+                let place = self.at_field(name, field).head;
+                let problem = Problem::new(format!("no row `{}`", shortened(chosen)), place);
+                self.report(problem.hint(did_you_mean(chosen, &names, "the rows are")));
+            }
+        }
+        let place = self.at_field(name, "test").head;
+        self.problems.extend(stage.test.problem().map(|problem| Problem::new(problem, place)));
+    }
+
+    /// The runs of a row must measure what is compared.
+    fn measured(&mut self, name: &str, stage: &Compare, row: usize) {
+        for (run, evaluate) in stage.rows[row].runs.iter().enumerate() {
+            let Some(Stage::Evaluate(evaluation)) = self.pipeline.stages.get(evaluate) else { continue };
+            if let Some(missing) = stage.metrics.iter().find(|metric| !evaluation.metrics.contains(metric)) {
+                let place = self.at_field(name, &Compare::field(row, run)).head;
+                let problem = Problem::new(format!("`{evaluate}` does not measure `{}`", missing.name()), place);
+                self.report(problem.hint(format!("add it to the `metrics` of `{evaluate}`")));
+            }
+        }
     }
 
     /// Every metric of a list but the first of its kind is a problem.

@@ -26,8 +26,8 @@ use std::path::{Path, PathBuf};
 
 pub use diagnostic::{Look, Origin, Problem, Problems, Source};
 pub use pipeline::{
-    BuildModel, Download, Evaluate, Fails, Golden, Held, Init, On, Pipeline, Preprocess, Stage, Test, Toy, Train,
-    Valid, WhenMissing,
+    BuildModel, Compare, CompareRow, Download, Evaluate, Fails, Golden, Held, Init, On, Pipeline, Preprocess,
+    Reference, Stage, Test, Toy, Train, Valid, WhenMissing,
 };
 pub use places::Places;
 pub use suggest::{did_you_mean, nearest};

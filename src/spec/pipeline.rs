@@ -1,5 +1,7 @@
 //! The types of a pipeline file. Every field but the references between stages has a default.
 
+use std::borrow::Cow;
+
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +10,7 @@ use crate::data::Dataset;
 use crate::metric::Metric;
 use crate::model::{Arch, Sizes};
 use crate::optim::{Adam, Optimizer};
+use crate::spec::Significance;
 
 /// A whole pipeline file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,13 +38,27 @@ pub enum Stage {
     Train(Train),
     /// Measures a model.
     Evaluate(Evaluate),
+    /// Makes one table of several evaluations.
+    Compare(Compare),
     /// Runs balancers on a problem of two parameters and two losses.
     Toy(Toy),
 }
 
+/// A stage that another one reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference<'a> {
+    /// The field that names it, as a path: `data`, `rows.0.runs.2`.
+    pub field: Cow<'static, str>,
+    /// Its name.
+    pub stage: &'a str,
+    /// The kinds that may stand there.
+    pub kinds: &'static [&'static str],
+}
+
 impl Stage {
     /// The names of the kinds, as a file spells them.
-    pub const KINDS: &'static [&'static str] = &["Download", "Preprocess", "BuildModel", "Train", "Evaluate", "Toy"];
+    pub const KINDS: &'static [&'static str] =
+        &["Download", "Preprocess", "BuildModel", "Train", "Evaluate", "Compare", "Toy"];
 
     /// The kind's name, as a file spells it.
     pub fn kind(&self) -> &'static str {
@@ -51,19 +68,31 @@ impl Stage {
             Stage::BuildModel(_) => "BuildModel",
             Stage::Train(_) => "Train",
             Stage::Evaluate(_) => "Evaluate",
+            Stage::Compare(_) => "Compare",
             Stage::Toy(_) => "Toy",
         }
     }
 
-    /// The stages this one reads: (field, name of the stage, kinds that may stand there).
-    pub fn references(&self) -> Vec<(&'static str, &str, &'static [&'static str])> {
+    /// The stages this one reads.
+    pub fn references(&self) -> Vec<Reference<'_>> {
+        const DATA: &[&str] = &["Preprocess"];
+        const MODEL: &[&str] = &["BuildModel", "Train"];
+        let to = |field: &'static str, stage, kinds| Reference { field: field.into(), stage, kinds };
         match self {
             Stage::Download(_) | Stage::Toy(_) => vec![],
-            Stage::Preprocess(s) => vec![("from", &s.from, &["Download"])],
-            Stage::BuildModel(s) => vec![("data", &s.data, &["Preprocess"])],
-            Stage::Train(s) => vec![("model", &s.model, &["BuildModel", "Train"]), ("data", &s.data, &["Preprocess"])],
-            Stage::Evaluate(s) => {
-                vec![("model", &s.model, &["Train", "BuildModel"]), ("data", &s.data, &["Preprocess"])]
+            Stage::Preprocess(s) => vec![to("from", &s.from, &["Download"])],
+            Stage::BuildModel(s) => vec![to("data", &s.data, DATA)],
+            Stage::Train(s) => vec![to("model", &s.model, MODEL), to("data", &s.data, DATA)],
+            Stage::Evaluate(s) => vec![to("model", &s.model, MODEL), to("data", &s.data, DATA)],
+            Stage::Compare(s) => {
+                let run = |row, (run, stage)| Reference {
+                    field: Compare::field(row, run).into(),
+                    stage,
+                    kinds: &["Evaluate"],
+                };
+                let rows = s.rows.iter().enumerate();
+                rows.flat_map(|(at, row)| row.runs.iter().map(String::as_str).enumerate().map(move |r| run(at, r)))
+                    .collect()
             }
         }
     }
@@ -77,6 +106,7 @@ impl Stage {
             Stage::BuildModel(s) => vec![&mut s.data],
             Stage::Train(s) => vec![&mut s.model, &mut s.data],
             Stage::Evaluate(s) => vec![&mut s.model, &mut s.data],
+            Stage::Compare(s) => s.rows.iter_mut().flat_map(|row| &mut row.runs).collect(),
         };
         references.into_iter().for_each(|reference| *reference = rename(reference));
         stage
@@ -242,6 +272,50 @@ pub enum On {
     Test,
 }
 
+/// Makes one table of several evaluations: a row for each variant, a column for each task (and data set), means over runs,
+/// and which differences from a baseline count.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Compare {
+    /// The rows.
+    pub rows: Vec<CompareRow>,
+    /// What to compare; a table for each.
+    #[serde(default = "auc")]
+    pub metrics: Vec<Metric>,
+    /// The row that the others are compared with.
+    #[serde(default)]
+    pub baseline: Option<String>,
+    /// The row that Δm% is measured from.
+    #[serde(default)]
+    pub single_task: Option<String>,
+    /// When a difference from the baseline counts.
+    #[serde(default)]
+    pub test: Significance,
+}
+
+impl Compare {
+    /// The path of the field that names a run.
+    pub fn field(row: usize, run: usize) -> String {
+        format!("rows.{row}.runs.{run}")
+    }
+}
+
+/// What one variant came to on one data set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename = "Row")]
+pub struct CompareRow {
+    /// The variant; entries of the same name make one row.
+    pub name: String,
+    /// Rows of one class stand together.
+    #[serde(default)]
+    pub class: Option<String>,
+    /// The data set that these runs are of, where there are several: a group of columns.
+    #[serde(default)]
+    pub data: String,
+    /// `Evaluate` stages that differ by their seed only, in the same order in every row: they are compared in pairs.
+    pub runs: Vec<String>,
+}
+
 /// Runs balancers on a problem of two parameters and two losses, from several starts: trajectories, where they end, and
 /// a figure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -347,6 +421,9 @@ fn batch() -> usize {
 }
 fn tolerance() -> f64 {
     0.002
+}
+fn auc() -> Vec<Metric> {
+    vec![Metric::Auc]
 }
 fn auc_and_log_loss() -> Vec<Metric> {
     vec![Metric::Auc, Metric::LogLoss]

@@ -1,5 +1,6 @@
 //! Stages for the tests of the planner and the runner.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -61,8 +62,8 @@ impl Work for Fake {
         self.parameters.clone()
     }
 
-    fn references(&self) -> Vec<(&'static str, String)> {
-        ["in0", "in1", "in2"].into_iter().zip(self.reads.iter().cloned()).collect()
+    fn references(&self) -> Vec<(Cow<'static, str>, String)> {
+        ["in0", "in1", "in2"].into_iter().map(Cow::from).zip(self.reads.iter().cloned()).collect()
     }
 
     fn externals(&self, _root: &Path, digests: &FileDigests) -> Result<Vec<External>, StageError> {

@@ -1,6 +1,7 @@
 //! One file per stage kind: a function from input artifacts and parameters to an output artifact.
 
 mod build_model;
+pub mod compare;
 mod download;
 pub mod evaluate;
 #[cfg(test)]
@@ -77,7 +78,7 @@ pub struct External {
 }
 
 /// The artifacts a stage reads, by the field that names them (`from`, `model`, `data`).
-pub struct Inputs<'a>(pub Vec<(&'static str, &'a Artifact)>);
+pub struct Inputs<'a>(pub Vec<(&'a str, &'a Artifact)>);
 
 impl<'a> Inputs<'a> {
     /// The artifact behind a field.

@@ -1,5 +1,6 @@
 //! A stage as the planner and the runner see it: one object-safe face for all kinds.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -23,7 +24,7 @@ pub trait Work: Send + Sync {
     fn parameters(&self) -> BTreeMap<String, String>;
 
     /// The stages it reads: field and name of the stage.
-    fn references(&self) -> Vec<(&'static str, String)>;
+    fn references(&self) -> Vec<(Cow<'static, str>, String)>;
 
     /// See [`Execute::externals`].
     ///
@@ -62,6 +63,10 @@ macro_rules! for_each_kind {
                 type $Kind = spec::Evaluate;
                 $body
             }
+            Stage::Compare($parameters) => {
+                type $Kind = spec::Compare;
+                $body
+            }
             Stage::Toy($parameters) => {
                 type $Kind = spec::Toy;
                 $body
@@ -87,8 +92,8 @@ impl Work for Stage {
         Stage::parameters(self)
     }
 
-    fn references(&self) -> Vec<(&'static str, String)> {
-        Stage::references(self).into_iter().map(|(field, name, _)| (field, name.to_owned())).collect()
+    fn references(&self) -> Vec<(Cow<'static, str>, String)> {
+        Stage::references(self).into_iter().map(|found| (found.field, found.stage.to_owned())).collect()
     }
 
     fn externals(&self, root: &Path, digests: &FileDigests) -> Result<Vec<External>, StageError> {
@@ -101,7 +106,7 @@ impl Work for Stage {
 }
 
 /// The kinds of stages, each with the least a pipeline must say of it.
-const KINDS: [(&str, &str, &str); 6] = [
+const KINDS: [(&str, &str, &str); 7] = [
     ("Download", "finds a data set where the user put it, or simulates one", "Download(dataset: AliExpress())"),
     (
         "Preprocess",
@@ -115,6 +120,11 @@ const KINDS: [(&str, &str, &str); 6] = [
     ),
     ("Train", "trains a model with a balancer", r#"Train(model: "model", data: "preprocess")"#),
     ("Evaluate", "measures a model", r#"Evaluate(model: "train", data: "preprocess")"#),
+    (
+        "Compare",
+        "makes one table of several evaluations: means over runs, and which differences from a baseline count",
+        r#"Compare(rows: [Row(name: "Ls", runs: ["evaluate"])])"#,
+    ),
     (
         "Toy",
         "runs balancers on a problem of two parameters and two losses: trajectories, where they end, a figure",

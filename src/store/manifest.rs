@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, Recipe, StoreError, write_atomically};
+use super::{Digest, Machine, Recipe, StoreError, write_atomically};
 
 /// `manifest.json` of an artifact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,9 @@ pub struct Manifest {
     pub seconds: f64,
     /// The version of mtorec that made it.
     pub tool: String,
+    /// The machine that made it; unknown for artifacts of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<Machine>,
 }
 
 /// One file of an artifact.
@@ -80,6 +83,7 @@ impl Manifest {
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
             seconds: finished.took.as_secs_f64(),
             tool: env!("CARGO_PKG_VERSION").to_owned(),
+            machine: Some(Machine::this()),
         }
     }
 

@@ -11,6 +11,7 @@ mod file_digests;
 mod folder;
 mod gc;
 mod lock;
+mod machine;
 mod manifest;
 mod recipe;
 
@@ -23,5 +24,6 @@ pub use file_digests::FileDigests;
 pub use folder::Store;
 pub use gc::{Candidate, Garbage, GcRule};
 pub use lock::{Holder, KeyLock, LockAttempt};
+pub use machine::Machine;
 pub use manifest::{FileEntry, Finished, Manifest};
 pub use recipe::{Change, Recipe};

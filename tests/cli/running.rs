@@ -124,3 +124,46 @@ fn threads_make_no_difference() {
         assert_eq!(one, content("5", balancer), "{balancer}");
     }
 }
+
+/// Two balancers with two seeds each, and a table of them.
+#[test]
+fn a_comparison_is_part_of_the_pipeline() {
+    let project = Project::new();
+    let mut stages = String::new();
+    for (name, balancer) in [("ls", "Ls()"), ("famo", "Famo()")] {
+        for seed in [1, 2] {
+            stages += &format!(
+                r#"
+        "{name}_{seed}": Train(model: "model", data: "preprocess", balancer: {balancer}, epochs: 2, batch: 256, seed: {seed}),
+        "{name}_eval_{seed}": Evaluate(model: "{name}_{seed}", data: "preprocess"),"#
+            );
+        }
+    }
+    stages += r#"
+        "table": Compare(rows: [
+            Row(name: "sum of losses", runs: ["ls_eval_1", "ls_eval_2"]),
+            Row(name: "FAMO", runs: ["famo_eval_1", "famo_eval_2"]),
+        ], metrics: [Auc, LogLoss], baseline: "sum of losses"),"#;
+    project.edit(r#"stages: {"#, &format!("stages: {{{stages}"));
+    let run = project.run(&[]).json();
+    let tables = &run["comparisons"][0]["tables"];
+    assert_eq!((tables[0]["metric"].as_str(), tables[1]["metric"].as_str()), (Some("Auc"), Some("LogLoss")));
+    let of = |stage: &str| {
+        let found = run["metrics"].as_array().unwrap().iter().find(|found| found["stage"] == stage).unwrap();
+        found["values"][0]["value"].as_f64().unwrap()
+    };
+    let entry = &tables[0]["rows"][1]["entries"][0];
+    let (a, b) = (of("famo_eval_1"), of("famo_eval_2"));
+    assert!((entry["mean"].as_f64().unwrap() - (a + b) / 2.0).abs() < 1e-12, "{entry}");
+    let difference = (a + b - of("ls_eval_1") - of("ls_eval_2")) / 2.0;
+    assert!((entry["difference"]["mean"].as_f64().unwrap() - difference).abs() < 1e-12, "{entry}");
+    assert_eq!((entry["n"].as_u64(), run["comparisons"][0]["simulated"].as_bool()), (Some(2), Some(true)));
+
+    // the names of stages are no part of it, the seeds of its runs are
+    let text = project.call(&["run", "pipelines/small.ron"]).expect(0);
+    assert!(text.out.contains("sum of losses") && text.out.contains("table, simulated"), "{text:?}");
+    let shown = project.call(&["metrics", "pipelines/small.ron"]).expect(0);
+    assert!(shown.out.contains("FAMO"), "{shown:?}");
+    let changed = project.run(&["--set", "famo_2.seed=3"]);
+    assert_eq!(changed.ran(), ["famo_2", "famo_eval_2", "table"]);
+}

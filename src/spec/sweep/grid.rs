@@ -104,7 +104,7 @@ fn place(pipeline: &Pipeline, all: &mut Vec<Stage>) -> IndexMap<String, usize> {
     while places.len() < pipeline.stages.len() {
         let before = places.len();
         for (name, stage) in &pipeline.stages {
-            let ready = stage.references().iter().all(|(_, source, _)| places.contains_key(*source));
+            let ready = stage.references().iter().all(|source| places.contains_key(source.stage));
             if places.contains_key(name) || !ready {
                 continue;
             }

@@ -58,6 +58,21 @@ pub enum Significance {
     PairedT(f64),
 }
 
+impl Significance {
+    /// The level of the test: how often it may call an accident a difference.
+    pub fn level(self) -> f64 {
+        let Self::PairedT(level) = self;
+        level
+    }
+
+    /// What is wrong with it.
+    pub(super) fn problem(self) -> Option<String> {
+        let level = self.level();
+        let sound = level > 0.0 && level < 1.0;
+        (!sound).then(|| format!("the level of a test lies between 0 and 1, not {level}"))
+    }
+}
+
 impl Default for Significance {
     fn default() -> Self {
         Self::PairedT(0.05)
@@ -145,11 +160,8 @@ fn check(sweep: &Sweep, tree: &Node) -> Vec<Problem> {
             }
         }
     }
-    let Significance::PairedT(level) = sweep.test;
-    if !(level > 0.0 && level < 1.0) {
-        let place = tree.locate(&["test"]).head;
-        problems.push(Problem::new(format!("the level of a test lies between 0 and 1, not {level}"), place));
-    }
+    let place = tree.locate(&["test"]).head;
+    problems.extend(sweep.test.problem().map(|problem| Problem::new(problem, place)));
     problems
 }
 

@@ -7,7 +7,7 @@ fn names_are_checked() {
     assert_snapshot!(wrong(&short_with("(name: \"p\"", "(name: \"\"")), @"1:8: the pipeline's name is empty | use letters, digits, `_`, `-` and `.`; the first is a letter, a digit or `_`");
     assert_snapshot!(wrong(&short_with("(name: \"p\"", "(name: \"../p\"")), @"1:8: the pipeline's name may not hold '/' | use letters, digits, `_`, `-` and `.`; the first is a letter, a digit or `_`");
     assert_snapshot!(wrong(&SHORT.replace("\"t\"", "\"a/b\"")), @"5:5: a stage's name may not hold '/' | use letters, digits, `_`, `-` and `.`; the first is a letter, a digit or `_`");
-    assert_snapshot!(wrong("(name: \"p\", stages: {})"), @"1:21: there are no stages | add at least one of `Download`, `Preprocess`, `BuildModel`, `Train`, `Evaluate`, `Toy`");
+    assert_snapshot!(wrong("(name: \"p\", stages: {})"), @"1:21: there are no stages | add at least one of `Download`, `Preprocess`, `BuildModel`, `Train`, `Evaluate`, `Compare`, `Toy`");
     assert_eq!(read(&SHORT.replace("\"p\"", "\"v1.2_a-b\"")).name, "v1.2_a-b");
 }
 
@@ -19,7 +19,7 @@ fn references_must_lead_to_a_fitting_stage() {
     3:27: `m` is a `BuildModel`, which may not be the `from` of `p` | `from` takes a `Download`: `d`
     3:27: the stages form a cycle: p → m → p | a stage cannot read what is made from its own result
     ");
-    assert_snapshot!(wrong(&short_with("model: \"t\"", "model: \"d\"")), @"6:26: `d` is a `Download`, which may not be the `model` of `e` | `model` takes a `Train` or `BuildModel`: `m`, `t`");
+    assert_snapshot!(wrong(&short_with("model: \"t\"", "model: \"d\"")), @"6:26: `d` is a `Download`, which may not be the `model` of `e` | `model` takes a `BuildModel` or `Train`: `m`, `t`");
     assert_snapshot!(wrong("(name: \"p\", stages: {\"p\": Preprocess(from: \"d\")})"), @"1:44: no stage `d` | `from` takes a `Download`: there is none here");
 }
 
@@ -179,3 +179,54 @@ fn a_toy_names_balancers_that_make_sense_there() {
 }
 
 // --- files ---
+
+#[test]
+fn comparisons_are_of_runs_that_can_be_compared() {
+    let wrong_table = |table: &str| {
+        wrong(&short_with(
+            "\n})",
+            &format!(
+                "\n    \"f\": Evaluate(model: \"m\", data: \"p\", metrics: [LogLoss]),\n    \"c\": Compare({table}),\n}})"
+            ),
+        ))
+    };
+    assert_snapshot!(wrong_table("rows: []"), @"8:24: `rows` is empty | for example `rows: [Row(name: \"Ls\", runs: [\"evaluate_ls\"])]`");
+    assert_snapshot!(wrong_table("rows: [Row(name: \"a\", runs: [\"e\", \"f\"])]"), @"8:52: `f` does not measure `Auc` | add it to the `metrics` of `f`");
+    assert_snapshot!(wrong_table("rows: [Row(name: \"a\", runs: [\"ee\", \"t\"]), Row(name: \"b\", runs: [])]"), @"
+    8:47: no stage `ee` | `rows.0.runs.0` takes an `Evaluate`: `e`, `f`
+    8:53: `t` is a `Train`, which may not be the `rows.0.runs.1` of `c` | `rows.0.runs.1` takes an `Evaluate`: `e`, `f`
+    8:81: `runs` is empty | name at least one `Evaluate` stage
+    ");
+    assert_snapshot!(wrong_table("rows: [Row(name: \"a\", runs: [\"e\", \"e\"]), Row(name: \"a\", runs: [\"e\"])], baseline: \"A\", single_task: \"x\", test: PairedT(5)"), @"
+    8:52: run `e` is given twice
+    8:69: row `a` is given twice | the runs of a variant on one data set stand in one list
+    8:80: 1 runs here, 2 in the first row | rows are compared run by run: give each the same seeds in the same order
+    8:99: no row `A` | did you mean `a`? the rows are `a`
+    8:117: no row `x` | the rows are `a`
+    8:128: the level of a test lies between 0 and 1, not 5
+    ");
+    assert_snapshot!(wrong_table("rows: [Row(name: \"a\", runs: [\"e\"], dta: \"ES\")], metrics: [Auc, Auc]"), @"
+    8:53: unknown field `dta` of `Row` | did you mean `data`? the fields of `Row` are `name`, `class`, `data`, `runs`
+    8:81: metric `Auc` is given twice
+    ");
+}
+
+/// The order of runs counts, the names of the stages they lead to do not.
+#[test]
+fn a_comparison_is_known_by_its_rows() {
+    let parameters = |runs: &str, row: &str| {
+        let text = format!(
+            "\n    \"f\": Evaluate(model: \"m\", data: \"p\"),\n    \"c\": Compare(rows: [Row(name: \"{row}\", runs: [{runs}])]),\n}})"
+        );
+        let stage = read(&short_with("\n})", &text)).stages["c"].clone();
+        let fields: Vec<String> =
+            stage.references().iter().map(|found| format!("{}={}", found.field, found.stage)).collect();
+        (stage.parameters(), fields)
+    };
+    let (first, fields) = parameters("\"e\", \"f\"", "a");
+    assert_eq!(fields, ["rows.0.runs.0=e", "rows.0.runs.1=f"]);
+    let (second, _) = parameters("\"f\", \"e\"", "a");
+    assert_eq!(first, second);
+    assert_ne!(first, parameters("\"e\", \"f\"", "b").0);
+    assert_ne!(first, parameters("\"e\"", "a").0);
+}

@@ -6,6 +6,7 @@ use std::fmt::{self, Display, Formatter};
 use super::descent::Trajectory;
 use super::palette::{SHADES, style};
 use super::problem::Problem;
+use crate::svg::{Axis, Escaped, shortened};
 
 /// A plot's size, in pixels.
 const PLOT: [f64; 2] = [232.0, 214.0];
@@ -31,63 +32,6 @@ pub(super) struct Panel<'a> {
     pub(super) name: &'a str,
     pub(super) settings: &'a str,
     pub(super) ways: &'a [Trajectory],
-}
-
-/// A range of losses on a stretch of paper.
-struct Axis {
-    low: f64,
-    high: f64,
-    /// Distance of two ticks.
-    step: f64,
-    /// Length on paper.
-    length: f64,
-    /// Whether larger losses are further up, against the direction of SVG.
-    upwards: bool,
-}
-
-impl Axis {
-    fn around(values: impl Iterator<Item = f64>, length: f64, upwards: bool) -> Self {
-        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
-        let pad = 0.06 * (high - low).max(1e-9);
-        let (low, high) = (low - pad, high + pad);
-        let rough = (high - low) / 7.0;
-        let power = 10f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|digit| digit * power).find(|step| *step >= rough);
-        Self { low, high, step: step.unwrap_or(10.0 * power), length, upwards }
-    }
-
-    /// Where a loss stands on paper.
-    fn at(&self, value: f64) -> f64 {
-        let share = (value - self.low) / (self.high - self.low);
-        // far outside is outside
-        self.length * (if self.upwards { 1.0 - share } else { share }).clamp(-4.0, 5.0)
-    }
-
-    /// The ticks and what is written beside them.
-    fn ticks(&self) -> Vec<(f64, String)> {
-        let decimals = (-self.step.log10().floor()).max(0.0) as usize;
-        let (first, last) = ((self.low / self.step).ceil() as i64, (self.high / self.step).floor() as i64);
-        let tick = |at: i64| {
-            let value = at as f64 * self.step;
-            (self.at(value), format!("{value:.decimals$}").replace('-', "−"))
-        };
-        (first..=last).map(tick).collect()
-    }
-}
-
-/// Text as XML.
-struct Escaped<'a>(&'a str);
-
-impl Display for Escaped<'_> {
-    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
-        self.0.chars().try_for_each(|c| match c {
-            '&' => f.write_str("&amp;"),
-            '<' => f.write_str("&lt;"),
-            '>' => f.write_str("&gt;"),
-            '"' => f.write_str("&quot;"),
-            c => write!(f, "{c}"),
-        })
-    }
 }
 
 impl Figure<'_> {
@@ -149,9 +93,8 @@ impl Figure<'_> {
         let head = if panel.settings.is_empty() { -10.0 } else { -22.0 };
         writeln!(f, r#"<text class="name" y="{head}">{}</text>"#, Escaped(panel.name))?;
         if !panel.settings.is_empty() {
-            let more = if panel.settings.chars().count() > LETTERS { "…" } else { "" };
-            let settings: String = panel.settings.chars().take(LETTERS).collect();
-            writeln!(f, r#"<text class="small" y="-8">{}{more}</text>"#, Escaped(&settings))?;
+            let settings = shortened(panel.settings, LETTERS);
+            writeln!(f, r#"<text class="small" y="-8">{}</text>"#, Escaped(&settings))?;
         }
         for (at, text) in x.ticks() {
             write!(f, r#"<path class="grid" d="M{at:.1} 0V{height}"/>"#)?;
@@ -252,17 +195,6 @@ const STAR: &str = "M0-10L2.4-3.3 9.5-3.1 3.9 1.2 5.9 8.1 0 4-5.9 8.1-3.9 1.2-9.
 mod tests {
     use super::*;
     use crate::stage::toy::descent::Point;
-
-    #[test]
-    fn ticks_are_round_numbers() {
-        let axis = Axis::around([-20.0, 8.0].into_iter(), 100.0, true);
-        let words: Vec<String> = axis.ticks().into_iter().map(|(_, text)| text).collect();
-        assert_eq!(words, ["−20", "−15", "−10", "−5", "0", "5"]);
-        assert!(axis.at(8.0) < axis.at(-20.0));
-        let small = Axis::around([-0.2, 0.31].into_iter(), 100.0, false);
-        assert_eq!(small.ticks()[0].1, "−0.2");
-        assert_eq!(Axis::around([3.0, 3.0].into_iter(), 100.0, false).at(3.0), 50.0);
-    }
 
     #[test]
     fn lines_change_colour_with_time_and_stay_joined() {

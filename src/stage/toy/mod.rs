@@ -77,7 +77,7 @@ impl From<Point> for Place {
 }
 
 impl Execute for Toy {
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
 
     fn run(&self, cx: &Context, _: &Inputs, out: &Draft) -> Result<Outcome, StageError> {
         let labels = labels(&self.balancers);
