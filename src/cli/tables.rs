@@ -108,10 +108,10 @@ fn metrics(evaluations: &[StageEvaluation]) -> String {
         let gap = if at == 0 { "" } else { "\n" };
         let _ = writeln!(text, "{gap}{stage}: {} {} rows{mark}", evaluation.rows, evaluation.on.to_lowercase());
         let attainable = evaluation.values.iter().any(|value| value.attainable.is_some());
+        let groups = evaluation.values.iter().any(|value| value.groups.is_some());
         let mut columns = vec![("metric", false), ("task", false), ("value", true)];
-        if attainable {
-            columns.push(("best attainable", true));
-        }
+        columns.extend(attainable.then_some(("best attainable", true)));
+        columns.extend(groups.then_some(("groups", true)));
         let rows = evaluation.values.iter().map(|value| {
             let task = match value.over {
                 Some(tasks) => format!("{} of {tasks}", value.task),
@@ -120,6 +120,9 @@ fn metrics(evaluations: &[StageEvaluation]) -> String {
             let mut row = vec![value.metric.clone(), task, number(value.value, 4)];
             if attainable {
                 row.push(value.attainable.map_or_else(String::new, |best| number(Some(best), 4)));
+            }
+            if groups {
+                row.push(value.groups.map_or_else(String::new, |groups| groups.to_string()));
             }
             row
         });
@@ -142,7 +145,10 @@ mod tests {
             value,
             attainable,
             over,
+            groups: None,
         };
+        let gauc =
+            MetricValue { metric: "Gauc".into(), groups: Some(812), ..value("click", Some(0.6), Some(0.65), None) };
         let evaluation = Evaluation {
             on: "Test".into(),
             rows: 7500,
@@ -151,17 +157,20 @@ mod tests {
                 value("click", Some(0.71234), Some(0.73), None),
                 value("conversion", None, None, None),
                 value("mean", Some(0.71234), None, Some(1)),
+                gauc,
             ],
+            reliability: Vec::new(),
         };
         let evaluations = [StageEvaluation { stage: "evaluate".into(), evaluation, reached: true }];
         insta::assert_snapshot!(metrics(&evaluations), @r"
         SIMULATED DATA: the numbers below come from a simulated log and say nothing about the real one
 
         evaluate: 7500 test rows, simulated
-        metric  task            value  best attainable
+        metric  task            value  best attainable  groups
         Auc     click          0.7123           0.7300
         Auc     conversion  undefined
         Auc     mean of 1      0.7123
+        Gauc    click          0.6000           0.6500     812
         ");
     }
 

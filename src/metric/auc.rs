@@ -2,39 +2,32 @@
 
 use rayon::slice::ParallelSliceMut;
 
+use super::ranking::{keys, ties};
+
 /// The share of the pairs of a positive and a negative row that the scores order rightly, ties counted half: exact.
 ///
 /// Any monotone score does; logits are better than probabilities, which round to 1 in f32 from 17 on. `None` where the
 /// area is undefined: without a positive or without a negative row, or with a score that is not a number. A label is
 /// positive unless 0.
 pub fn auc(scores: &[f32], labels: &[u8]) -> Option<f64> {
-    let mut keys = Vec::with_capacity(scores.len());
-    for (&score, &label) in scores.iter().zip(labels) {
-        if score.is_nan() {
-            return None;
-        }
-        keys.push(u64::from(in_order(score)) << 1 | u64::from(label != 0));
-    }
+    let mut keys = keys(scores, labels)?;
     keys.par_sort_unstable();
+    of_sorted(&keys)
+}
 
+/// The same from sorted keys.
+pub(super) fn of_sorted(keys: &[u64]) -> Option<f64> {
     // Twice the number of pairs ordered rightly, a tie counting one.
     let mut twice: u128 = 0;
     let (mut positives, mut negatives) = (0u64, 0u64);
-    for tied in keys.chunk_by(|a, b| a >> 1 == b >> 1) {
-        let here = tied.iter().map(|key| key & 1).sum::<u64>();
-        let negatives_here = tied.len() as u64 - here;
+    for (rows, here) in ties(keys) {
+        let negatives_here = rows - here;
         twice += u128::from(here) * u128::from(2 * negatives + negatives_here);
         positives += here;
         negatives += negatives_here;
     }
     let pairs = u128::from(positives) * u128::from(negatives);
     (pairs > 0).then(|| twice as f64 / (2 * pairs) as f64)
-}
-
-/// An integer that orders as the number does; −0 and 0 are the same.
-fn in_order(score: f32) -> u32 {
-    let bits = (score + 0.0).to_bits();
-    if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
 }
 
 #[cfg(test)]

@@ -295,8 +295,8 @@ fn unknown_names_come_with_the_nearest_spelling() {
     4:53: unknown value `small` | did you mean `Small`? one of these may stand here: `Paper`, `Small`, `Tiny`, `Custom`
     5:44: unknown field `weightDecay` of `Adam` | did you mean `weight_decay`? the fields of `Adam` are `lr`, `betas`, `eps`, `weight_decay`
     3:39: unknown value `FromTrian` | did you mean `FromTrain`? one of these may stand here: `FromTest`, `FromTrain`
-    6:46: unknown metric `Accuracy` | one of these may stand here: `Auc`, `LogLoss`
-    6:56: unknown metric `logloss` | did you mean `LogLoss`? one of these may stand here: `Auc`, `LogLoss`
+    6:46: unknown metric `Accuracy` | one of these may stand here: `Auc`, `LogLoss`, `Gauc`, `PrAuc`, `Ece`, `CalibrationRatio`
+    6:56: unknown metric `logloss` | did you mean `LogLoss`? one of these may stand here: `Auc`, `LogLoss`, `Gauc`, `PrAuc`, `Ece`, `CalibrationRatio`
     2:41: unknown field `country` of `CensusIncome` | the fields of `CensusIncome` are `chained`
     ");
     let balancer =
@@ -429,7 +429,7 @@ fn all_problems_of_a_file_are_reported_at_once() {
     7:68: unknown field `epocs` of `Train` | did you mean `epochs`? the fields of `Train` are `model`, `data`, `balancer`, `optimizer`, `epochs`, `batch`, `patience`, `seed`
     7:85: `1x` is no number
     8:41: `d` is a `Download`, which may not be the `data` of `e` | `data` takes a `Preprocess`: `p`
-    8:61: unknown metric `Acc` | did you mean `Auc`? one of these may stand here: `Auc`, `LogLoss`
+    8:61: unknown metric `Acc` | did you mean `Auc`? one of these may stand here: `Auc`, `LogLoss`, `Gauc`, `PrAuc`, `Ece`, `CalibrationRatio`
     8:66: metric `Auc` is given twice
     8:76: unknown value `test` | did you mean `Test`? one of these may stand here: `Train`, `Valid`, `Test`
     9:27: the stages form a cycle: a → b → a | a stage cannot read what is made from its own result

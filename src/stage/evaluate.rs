@@ -18,7 +18,7 @@ pub const METRICS: &str = "metrics.json";
 const ROWS: usize = 4096;
 
 impl Execute for Evaluate {
-    const REVISION: u32 = 2;
+    const REVISION: u32 = 3;
 
     fn run(&self, cx: &Context, inputs: &Inputs, out: &Draft) -> Result<Outcome, StageError> {
         match cx.device {
@@ -41,6 +41,13 @@ fn evaluate<D: Kernels>(
         On::Valid => &data.valid,
         On::Test => &data.test,
     };
+    if let (Some(metric), None) = (stage.metrics.iter().find(|metric| metric.needs_groups()), rows.group()) {
+        return Err(StageError::Field {
+            field: "metrics",
+            message: format!("`{}` compares rows of one group, and the rows of this log are in none", metric.name()),
+            hint: "leave it out, or name a column that groups rows (a user, a search): `Csv(group: ..)`".to_owned(),
+        });
+    }
     cx.progress.begin(rows.len() as u64, "rows");
     let workspace = Workspace::new(device);
     let logits = predict(&network, &data.schema, rows, &workspace, |done| {
@@ -84,5 +91,6 @@ pub fn predict<D: Kernels>(
 
 /// Rows and their scores, for the metrics.
 pub(super) fn scored<'a>(schema: &'a Schema, rows: &'a Rows, logits: &'a [Vec<f32>]) -> Scored<'a> {
-    Scored { tasks: &schema.tasks, logits, labels: rows.labels(), probabilities: rows.probability() }
+    let (labels, groups, probabilities) = (rows.labels(), rows.group(), rows.probability());
+    Scored { tasks: &schema.tasks, logits, labels, groups, probabilities }
 }

@@ -81,6 +81,55 @@ fn metrics_are_those_of_the_last_run() {
 }
 
 #[test]
+fn every_metric_is_measured_and_a_reliability_curve_drawn() {
+    let project = Project::new();
+    let listed = project.call(&["list", "metrics", "--json"]).expect(0).json();
+    let names: Vec<&str> = listed.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap()).collect();
+    project.edit("model: \"train\", data", &format!("metrics: [{}], model: \"train\", data", names.join(", ")));
+    let run = project.run(&[]).json();
+    let evaluation = &run["metrics"][0];
+    let values = evaluation["values"].as_array().unwrap();
+    for name in names {
+        let of = |task: &str| values.iter().find(|value| value["metric"] == name && value["task"] == task).unwrap();
+        for task in ["click", "conversion", "mean"] {
+            let value = of(task)["value"].as_f64().unwrap();
+            assert!(value > 0.0 && value.is_finite(), "{name} of {task}: {value}");
+        }
+        let calibration = matches!(name, "Ece" | "CalibrationRatio");
+        assert_eq!(of("click").get("attainable").is_none(), calibration, "{name}");
+        assert_eq!(of("click").get("groups").is_some(), name == "Gauc", "{name}");
+    }
+    let curve = evaluation["reliability"][0]["bins"].as_array().unwrap();
+    assert_eq!((&evaluation["reliability"][0]["task"], curve.len()), (&serde_json::json!("click"), 15));
+    let rows: u64 = curve.iter().map(|bin| bin["rows"].as_u64().unwrap()).sum();
+    assert_eq!(evaluation["rows"], rows);
+    let table = project.call(&["metrics", "pipelines/small.ron"]).expect(0).out;
+    let headings = table.lines().find(|line| line.starts_with("metric ")).unwrap();
+    assert!(headings.ends_with("best attainable  groups"), "{table}");
+}
+
+#[test]
+fn a_metric_by_group_needs_a_log_with_groups() {
+    let project = Project::new();
+    let log: String = (0..200).map(|row| format!("{},{},{}\n", row % 3, row % 7, u8::from(row % 5 == 0))).collect();
+    for file in ["train.csv", "test.csv"] {
+        fs::write(project.path(file), format!("colour,user,click\n{log}")).unwrap();
+    }
+    let source = r#"Csv(train: "train.csv", test: "test.csv", categorical: ["colour"], labels: ["click"])"#;
+    project.edit("Simulated(rows: 2000, seed: 7)", source);
+    project.edit("model: \"train\", data", "metrics: [Auc, Gauc], model: \"train\", data");
+    let failed = project.call(&["run", "pipelines/small.ron"]).expect(1);
+    assert!(failed.err.contains("`Gauc` compares rows of one group"), "{failed:?}");
+    assert!(failed.err.contains("at: pipelines/small.ron:9:") && failed.err.contains("Csv(group: ..)"), "{failed:?}");
+
+    project.edit("labels: [\"click\"]", "labels: [\"click\"], group: \"user\"");
+    let run = project.run(&[]).json();
+    let values = run["metrics"][0]["values"].as_array().unwrap();
+    let gauc = values.iter().find(|value| value["metric"] == "Gauc" && value["task"] == "click").unwrap();
+    assert_eq!(gauc["groups"], 7);
+}
+
+#[test]
 fn list_knows_every_room() {
     let project = Project::new();
     for (what, name) in [
