@@ -177,6 +177,7 @@ fn word(verdict: GoldenVerdict) -> &'static str {
         GoldenVerdict::Ok => "ok",
         GoldenVerdict::Worse => "WORSE",
         GoldenVerdict::Better => "BETTER",
+        GoldenVerdict::Moved => "MOVED",
         GoldenVerdict::Different => "DIFFERENT",
         GoldenVerdict::Gone => "GONE",
         GoldenVerdict::New => "NEW",

@@ -104,7 +104,7 @@ fn diff(args: &DiffArgs) -> Result<Exit, Failure> {
             GoldenVerdict::Ok => "same",
             GoldenVerdict::Worse => "worse",
             GoldenVerdict::Better => "better",
-            GoldenVerdict::Different => "different",
+            GoldenVerdict::Moved | GoldenVerdict::Different => "different",
             GoldenVerdict::Gone => "only in A",
             GoldenVerdict::New => "only in B",
         };

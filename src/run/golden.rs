@@ -12,7 +12,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::StageEvaluation;
-use crate::metric::Metric;
+use crate::metric::{Better, Metric};
 use crate::spec::{Fails, Golden};
 use crate::store::write_atomically;
 
@@ -76,6 +76,9 @@ pub enum Verdict {
     Worse,
     /// Better by more than the tolerance.
     Better,
+    /// Off by more than the tolerance, but no more than that nearer to the metric's best value or further from it: it lies
+    /// on the other side.
+    Moved,
     /// Off by more than the tolerance, in a metric this version does not know the direction of, or no number; or defined where it was
     /// undefined, or the other way round.
     Different,
@@ -217,7 +220,7 @@ impl GoldenValue {
         let (metric, task) = (self.metric.clone(), self.task.clone());
         let fails = match verdict {
             Verdict::Ok => false,
-            Verdict::Better => fails == Fails::Any,
+            Verdict::Better | Verdict::Moved => fails == Fails::Any,
             _ => true,
         };
         Line { stage: stage.to_owned(), metric, task, expected, got, tolerance, verdict, fails }
@@ -243,16 +246,18 @@ fn judge(golden: &GoldenValue, got: Option<f64>, tolerance: f64) -> Verdict {
     if got.is_nan() || expected.is_nan() {
         return Verdict::Different;
     }
-    match higher_is_better(&golden.metric) {
-        Some(higher) if (got > expected) == higher => Verdict::Better,
-        Some(_) => Verdict::Worse,
-        None => Verdict::Different,
+    let Some(better) = better(&golden.metric) else { return Verdict::Different };
+    let gain = better.merit(got) - better.merit(expected);
+    match better {
+        Better::Near(_) if gain.abs() <= tolerance => Verdict::Moved,
+        _ if gain > 0.0 => Verdict::Better,
+        _ => Verdict::Worse,
     }
 }
 
 /// The direction of a metric; `None` for one that this version does not know.
-fn higher_is_better(name: &str) -> Option<bool> {
-    Metric::ALL.iter().find(|metric| metric.name() == name).map(|metric| metric.higher_is_better())
+fn better(name: &str) -> Option<Better> {
+    Metric::ALL.iter().find(|metric| metric.name() == name).map(|metric| metric.better())
 }
 
 #[cfg(test)]
@@ -307,6 +312,34 @@ mod tests {
         let better = golden.hold(&metrics(0.8, 0.2), &worse);
         assert_eq!(verdicts(&better)[0], Verdict::Better);
         assert_eq!((better.lines[0].tolerance, better.lines[0].fails), (0.002, false));
+    }
+
+    #[test]
+    fn a_ratio_is_judged_by_its_distance_from_1() {
+        let ratio = |value| {
+            let value = GoldenValue { metric: "CalibrationRatio".into(), task: "click".into(), value: Some(value) };
+            GoldenMetrics {
+                pipeline: "p".into(),
+                simulated: true,
+                stages: IndexMap::from([("evaluate".into(), vec![value])]),
+            }
+        };
+        let any = within(0.02);
+        let held = Held { metric: Metric::CalibrationRatio, absolute: None, relative: None, fails: Fails::Worse };
+        let worse = Golden { metrics: vec![held], ..within(0.02) };
+        for (got, verdict, passes, passes_unless_worse) in [
+            (0.91, Verdict::Ok, true, true),
+            (0.97, Verdict::Better, false, true),
+            (1.05, Verdict::Better, false, true),
+            (1.11, Verdict::Moved, false, true),
+            (1.2, Verdict::Worse, false, false),
+            (0.8, Verdict::Worse, false, false),
+        ] {
+            let held = ratio(0.9).hold(&ratio(got), &any);
+            assert_eq!((verdicts(&held), held.passes()), (vec![verdict], passes), "{got}");
+            assert_eq!(ratio(0.9).hold(&ratio(got), &worse).passes(), passes_unless_worse, "{got}");
+        }
+        assert_eq!(verdicts(&ratio(0.75).compare(&ratio(1.25))), [Verdict::Moved]);
     }
 
     #[test]
