@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{Entry, Row, Table};
+use crate::metric::Better;
 
 impl Table {
     /// The headings and the rows as text; `emphasis` is put round the best mean of a column.
@@ -23,7 +24,7 @@ impl Table {
                     .iter()
                     .map(|entry| entry.as_ref().map_or_else(|| "-".to_owned(), |entry| entry.text(emphasis))),
             );
-            cells.extend(gains.then(|| row.delta_m.map_or_else(|| "-".to_owned(), |gain| format!("{gain:+.2}"))));
+            cells.extend(gains.then(|| row.delta_m.map_or_else(|| "-".to_owned(), |gain| format!("{:+.2}", gain + 0.0))));
             cells.push(row.n().to_string());
             cells
         };
@@ -44,6 +45,9 @@ impl Table {
     pub fn legend(&self) -> String {
         let mut text =
             format!("{}: mean over seeds ± standard deviation, n seeds; best of a column marked", self.metric.name());
+        if let Better::Near(best) = self.metric.better() {
+            let _ = write!(text, " (nearest to {best})");
+        }
         if self.rows.iter().any(|row| row.baseline) {
             let _ = write!(text, "; ‡ better than the baseline, paired t-test over seeds, p < {}", self.level);
         }

@@ -98,7 +98,7 @@ mod tests {
     use crate::spec::{Cell, Pipeline, Significance};
 
     /// Two countries, two balancers, three seeds.
-    fn table(value: impl Fn(&[usize], usize) -> Option<f64>) -> Table {
+    fn table(metric: Metric, value: impl Fn(&[usize], usize) -> Option<f64>) -> Table {
         let sweep = Sweep {
             pipeline: String::new(),
             over: vec![
@@ -115,7 +115,7 @@ mod tests {
             (0..12).map(|at| Cell { values: vec![at / 6, at / 3 % 2, at % 3], stages: Default::default() }).collect();
         let pipeline = Pipeline { name: "p".into(), stages: Default::default(), golden: None };
         let grid = Grid { cells, pipeline };
-        Table::of_sweep(&sweep, &grid, Metric::Auc, |cell| {
+        Table::of_sweep(&sweep, &grid, metric, |cell| {
             let values = &grid.cells[cell].values;
             Some(vec![("click".to_owned(), value(values, 0)), (MEAN.to_owned(), value(values, 1))])
         })
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn rows_are_compared_over_seeds() {
         // FAMO gains 0.01 for every seed on ES, and something else for each on US
-        let table = table(|values, _| {
+        let table = table(Metric::Auc, |values, _| {
             let gain = if values[1] == 0 { 0.0 } else { [0.01, [0.03, -0.02, 0.001][values[2]]][values[0]] };
             Some(0.5 + 0.1 * values[2] as f64 + gain)
         });
@@ -148,8 +148,26 @@ mod tests {
     }
 
     #[test]
+    fn of_a_ratio_the_one_nearest_to_1_is_best() {
+        // LS promises 20 % too much on ES and 20 % too little on US, FAMO 10 % the other way round
+        let table = table(Metric::CalibrationRatio, |values, _| {
+            let [ls, famo] = [[1.2, 0.9], [0.8, 1.1]][values[0]];
+            Some([ls, famo][values[1]] + 0.001 * values[2] as f64)
+        });
+        let [ls, famo] = &table.rows[..] else { panic!("two rows") };
+        for column in 0..4 {
+            let (ls, famo) = (ls.entries[column].as_ref().unwrap(), famo.entries[column].as_ref().unwrap());
+            assert!(famo.best && famo.significant && !ls.best, "{column}: {famo:?}");
+            assert!(famo.difference.is_some_and(|closer| closer.mean < -0.09), "{column}: {famo:?}");
+        }
+        // mean distances of 0.201 and 0.199 come down to 0.099 and 0.101
+        let gain = 100.0 * ((0.201 - 0.099) / 0.201 + (0.199 - 0.101) / 0.199) / 2.0;
+        assert!((famo.delta_m.unwrap() - gain).abs() < 1e-9, "{:?}", famo.delta_m);
+    }
+
+    #[test]
     fn missing_cells_leave_gaps() {
-        let table = table(|values, task| (values[0] == 0 && values[2] < 2 && task == 0).then_some(0.5));
+        let table = table(Metric::Auc, |values, task| (values[0] == 0 && values[2] < 2 && task == 0).then_some(0.5));
         let entries = &table.rows[0].entries;
         assert_eq!(entries[0].as_ref().map(|entry| entry.n), Some(2));
         assert!(entries[1..].iter().all(Option::is_none));

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Difference, Sample, paired_t_test};
-use crate::metric::Metric;
+use crate::metric::{Better, Compared, Metric, delta_m};
 
 /// The name of the column with the mean over tasks.
 pub const MEAN: &str = "mean";
@@ -68,7 +68,8 @@ pub struct Entry {
     pub n: usize,
     /// Whether no other row has a better mean.
     pub best: bool,
-    /// How it differs from the baseline, and between which bounds by the level of the test.
+    /// How it differs from the baseline, and between which bounds by the level of the test. Of a metric that is best near to
+    /// some number, how much further from that it is.
     pub difference: Option<Difference>,
     /// The p value of the test against the baseline, if there is one to make.
     pub p: Option<f64>,
@@ -85,40 +86,41 @@ impl Table {
         variants: &[Variant],
         level: f64,
     ) -> Self {
-        let sign = if metric.higher_is_better() { 1.0 } else { -1.0 };
+        let better = metric.better();
         let entry = |at: usize, column: usize| {
             let Variant { columns, baseline, .. } = &variants[at];
             let Sample { mean, deviation, n } = Sample::of(&present(&columns[column]))?;
             let pairs = baseline.filter(|baseline| *baseline != at).map(|baseline| {
                 let pairs = columns[column].iter().zip(&variants[baseline].columns[column]);
-                pairs.filter_map(|(own, other)| Some(((*own)?, (*other)?))).collect::<Vec<_>>()
+                let tested = |value: &Option<f64>| value.map(|value| tested(better, value));
+                pairs.filter_map(|(own, other)| Some((tested(own)?, tested(other)?))).collect::<Vec<_>>()
             });
             let p = pairs.as_ref().and_then(|pairs| paired_t_test(pairs));
             let difference = pairs.and_then(|pairs| Difference::of(&pairs, level));
-            let gain = difference.map_or(0.0, |difference| sign * difference.mean);
-            let significant = gain > 0.0 && p.is_some_and(|p| p < level);
+            let is_gain = |difference: Difference| match better {
+                Better::Higher => difference.mean > 0.0,
+                Better::Lower | Better::Near(_) => difference.mean < 0.0,
+            };
+            let significant = difference.is_some_and(is_gain) && p.is_some_and(|p| p < level);
             Some(Entry { mean, deviation, n, best: false, difference, p, significant })
         };
         let mean_of = |row: usize, column: usize| Sample::of(&present(&variants[row].columns[column])).map(|s| s.mean);
-        let delta_m = |at: usize| {
+        let gain = |at: usize| {
             let single = variants[at].single_task?;
             let of_tasks = (0..columns.len()).filter(|&column| columns[column].1 != MEAN);
-            let gain = |column| {
-                let (own, other) = (mean_of(at, column)?, mean_of(single, column)?);
-                Some(100.0 * sign * (own - other) / other)
-            };
-            let gains: Vec<f64> = of_tasks.map(gain).collect::<Option<_>>()?;
-            Sample::of(&gains).map(|sample| sample.mean)
+            let pair =
+                |column| Some(Compared { better, own: mean_of(at, column)?, reference: mean_of(single, column)? });
+            delta_m(of_tasks.map(pair).collect::<Option<Vec<Compared>>>()?)
         };
         let row = |(at, variant): (usize, &Variant)| Row {
             class: variant.class.clone(),
             values: variant.values.clone(),
             entries: (0..columns.len()).map(|column| entry(at, column)).collect(),
-            delta_m: delta_m(at),
+            delta_m: gain(at),
             baseline: variants.iter().any(|other| other.baseline == Some(at)),
         };
         let mut rows: Vec<Row> = variants.iter().enumerate().map(row).collect();
-        mark_best(&mut rows, sign);
+        mark_best(&mut rows, better);
         // classes in the order in which they first come
         let mut classes: Vec<Option<String>> = Vec::new();
         for row in &rows {
@@ -140,13 +142,21 @@ fn present(runs: &Runs) -> Vec<f64> {
     runs.iter().flatten().copied().collect()
 }
 
-fn mark_best(rows: &mut [Row], sign: f64) {
+/// What the test is made on: the number itself or, where one near to a best one is better, its distance from that.
+fn tested(better: Better, value: f64) -> f64 {
+    match better {
+        Better::Higher | Better::Lower => value,
+        Better::Near(best) => (value - best).abs(),
+    }
+}
+
+fn mark_best(rows: &mut [Row], better: Better) {
     let columns = rows.first().map_or(0, |row| row.entries.len());
     for column in 0..columns {
-        let means = rows.iter().filter_map(|row| Some(sign * row.entries[column].as_ref()?.mean));
+        let means = rows.iter().filter_map(|row| Some(better.merit(row.entries[column].as_ref()?.mean)));
         let best = means.fold(f64::NEG_INFINITY, f64::max);
         for entry in rows.iter_mut().filter_map(|row| row.entries[column].as_mut()) {
-            entry.best = sign * entry.mean == best;
+            entry.best = better.merit(entry.mean) == best;
         }
     }
 }

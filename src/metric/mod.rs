@@ -76,11 +76,6 @@ impl Metric {
         }
     }
 
-    /// Whether more is better.
-    pub fn higher_is_better(self) -> bool {
-        self.better() == Better::Higher
-    }
-
     /// Whether it is defined only for a log whose rows are in groups.
     pub fn needs_groups(self) -> bool {
         self == Metric::Gauc

@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use crate::comparison::{Difference, Table};
+use crate::metric::Better;
 use crate::svg::{Axis, Escaped, shortened};
 
 /// A row's height.
@@ -65,7 +66,11 @@ impl Forest {
         let metric = table.metric.name();
         let title = format!("{metric}, {data} {task}").replace(",  ", ", ");
         let confidence = 100.0 * (1.0 - table.level);
-        let x = format!("{metric} minus the baseline's, {confidence:.0} % confidence interval");
+        let what = match table.metric.better() {
+            Better::Higher | Better::Lower => metric.to_owned(),
+            Better::Near(best) => format!("distance of {metric} from {best}"),
+        };
+        let x = format!("{what} minus the baseline's, {confidence:.0} % confidence interval");
         (!rows.is_empty()).then_some(Self { title, x, rows })
     }
 }
