@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
@@ -12,7 +12,7 @@ use super::{Exit, interrupt, output, run, tables};
 use crate::comparison::Table;
 use crate::metric::{Evaluation, Metric};
 use crate::run::Results;
-use crate::spec::{LoadedSweep, Stage};
+use crate::spec::{LoadedSweep, Pipeline, Stage};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -24,23 +24,15 @@ pub(super) struct Args {
     /// Run up to this many independent stages side by side; results do not depend on it.
     #[arg(long, value_name = "N", default_value = "1")]
     jobs: NonZeroUsize,
-    /// The metric of the table.
-    #[arg(long, value_enum, default_value_t = Shown::Auc)]
-    metric: Shown,
+    /// The metric of the table, one of those that the pipeline measures: `log-loss` or `LogLoss`.
+    #[arg(long, value_name = "METRIC", value_parser = metric, default_value = Metric::Auc.name())]
+    metric: Metric,
     /// How the table is printed.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     /// Print one JSON document: as `--format json`.
     #[arg(long, conflicts_with = "format")]
     json: bool,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Shown {
-    /// Area under the ROC curve.
-    Auc,
-    /// Mean binary cross-entropy, in nats.
-    LogLoss,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -53,6 +45,8 @@ enum Format {
 
 pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
     let (project, LoadedSweep { sweep, grid }) = Project::load_sweep(&args.file, &args.root)?;
+    let metric = args.metric;
+    is_measured(metric, &grid.pipeline, &args.file)?;
     let cancelled = interrupt::listen()?;
     output::say(&format!("{} cells, {} stages", grid.cells.len(), grid.pipeline.stages.len()));
     let everything = SelectionArgs { force: Vec::new(), until: None, device: "cpu".to_owned() };
@@ -60,13 +54,10 @@ pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
 
     let found: HashMap<String, Evaluation> =
         Results::of_report(&report)?.evaluations.into_iter().map(|found| (found.stage, found.evaluation)).collect();
-    let metric = match args.metric {
-        Shown::Auc => Metric::Auc,
-        Shown::LogLoss => Metric::LogLoss,
-    };
     let measured = |cell: usize| {
         let stages = grid.cells[cell].stages.values();
-        let evaluate = stages.filter(|stage| matches!(grid.pipeline.stages.get(*stage), Some(Stage::Evaluate(_))));
+        let stage = |name: &&String| grid.pipeline.stages.get(*name);
+        let evaluate = stages.filter(|name| stage(name).is_some_and(|stage| measures(stage, metric)));
         let evaluation = evaluate.filter_map(|stage| found.get(stage)).next()?;
         let values = evaluation.values.iter().filter(|value| value.metric == metric.name());
         Some(values.map(|value| (value.task.clone(), value.value)).collect())
@@ -79,6 +70,32 @@ pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
         Format::Text => output::print(&(notice(&found, false) + &tables::comparison(&table)))?,
     }
     Ok(run::conclude(&report, &project))
+}
+
+/// The metric that a user names.
+fn metric(name: &str) -> Result<Metric, String> {
+    let names = || Metric::ALL.iter().map(|metric| metric.name()).collect::<Vec<_>>().join(", ");
+    Metric::named(name).ok_or_else(|| format!("the metrics are {}", names()))
+}
+
+/// Refuses a metric that no stage of the grid measures.
+fn is_measured(metric: Metric, pipeline: &Pipeline, file: &Path) -> Result<(), Failure> {
+    let measured = |metric: &Metric| pipeline.stages.values().any(|stage| measures(stage, *metric));
+    if measured(&metric) {
+        return Ok(());
+    }
+    let failure = Failure::call(format!("no stage of `{}` measures `{}`", file.display(), metric.name()));
+    let names: Vec<&str> = Metric::ALL.iter().filter(|metric| measured(metric)).map(|metric| metric.name()).collect();
+    Err(failure.hint(match &names[..] {
+        [] => "the table holds the metrics of `Evaluate` stages; add one to the pipeline".to_owned(),
+        names => {
+            format!("it measures {}; the pipeline's `Evaluate` stage asks for others by `metrics`", names.join(", "))
+        }
+    }))
+}
+
+fn measures(stage: &Stage, metric: Metric) -> bool {
+    matches!(stage, Stage::Evaluate(stage) if stage.metrics.contains(&metric))
 }
 
 /// The notice that simulated numbers need.

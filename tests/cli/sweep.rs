@@ -81,3 +81,28 @@ fn one_failing_branch_leaves_the_others_their_results() {
     let table = project.call(&["sweep", "pipelines/grid.ron"]).expect(1);
     assert!(table.err.contains("is not finite") && table.out.contains("0.001"), "{table:?}");
 }
+
+#[test]
+fn a_metric_that_nothing_measures_is_refused_before_anything_runs() {
+    let project = project();
+    let refused = project.call(&["sweep", "pipelines/grid.ron", "--metric", "gauc"]).expect(2);
+    assert!(refused.err.contains("no stage of `pipelines/grid.ron` measures `Gauc`"), "{refused:?}");
+    assert!(refused.err.contains("it measures Auc, LogLoss"), "{refused:?}");
+    assert!(!project.path(".mtorec/artifacts").exists() && refused.out.is_empty(), "nothing runs: {refused:?}");
+    let unknown = project.call(&["sweep", "pipelines/grid.ron", "--metric", "accuracy"]).expect(2);
+    assert!(unknown.err.contains("the metrics are Auc, LogLoss, Gauc"), "{unknown:?}");
+
+    project.edit("data: \"preprocess\"),\n    },", "data: \"preprocess\", metrics: [Gauc, CalibrationRatio]),\n    },");
+    let table =
+        project.call(&["sweep", "pipelines/grid.ron", "--metric", "calibration-ratio", "--json"]).expect(0).json();
+    assert_eq!(table["metric"], "CalibrationRatio");
+    let entries =
+        |column: usize| table["rows"].as_array().unwrap().iter().map(move |row| row["entries"][column].clone());
+    for column in 0..3 {
+        let off = |entry: &serde_json::Value| (entry["mean"].as_f64().unwrap() - 1.0).abs();
+        let best = entries(column).map(|entry| off(&entry)).fold(f64::INFINITY, f64::min);
+        assert!(entries(column).all(|entry| (off(&entry) == best) == entry["best"].as_bool().unwrap()), "{table}");
+    }
+    let gauc = project.call(&["sweep", "pipelines/grid.ron", "--metric", "Gauc"]).expect(0);
+    assert!(!gauc.err.contains("runs (") && gauc.out.contains("Gauc: mean over seeds"), "{gauc:?}");
+}
