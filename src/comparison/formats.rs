@@ -24,7 +24,9 @@ impl Table {
                     .iter()
                     .map(|entry| entry.as_ref().map_or_else(|| "-".to_owned(), |entry| entry.text(emphasis))),
             );
-            cells.extend(gains.then(|| row.delta_m.map_or_else(|| "-".to_owned(), |gain| format!("{:+.2}", gain + 0.0))));
+            cells.extend(
+                gains.then(|| row.delta_m.map_or_else(|| "-".to_owned(), |gain| format!("{:+.2}", gain + 0.0))),
+            );
             cells.push(row.n().to_string());
             cells
         };

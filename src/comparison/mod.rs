@@ -8,4 +8,4 @@ mod statistics;
 mod table;
 
 pub use statistics::{Difference, Sample, paired_t_test};
-pub use table::{Entry, MEAN, Row, Runs, Table, Variant};
+pub use table::{Entry, Row, Runs, Table, Variant};

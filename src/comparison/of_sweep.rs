@@ -93,8 +93,9 @@ fn class(sweep: &Sweep, row_axes: &[usize], key: &[usize]) -> Option<&'static st
 mod tests {
     use super::*;
     use crate::balance::loss::{Famo, Ls};
-    use crate::comparison::{Entry, MEAN, Row};
+    use crate::comparison::{Entry, Row};
     use crate::data::Country;
+    use crate::metric::MEAN;
     use crate::spec::{Cell, Pipeline, Significance};
 
     /// Two countries, two balancers, three seeds.

@@ -3,10 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Difference, Sample, paired_t_test};
-use crate::metric::{Better, Compared, Metric, delta_m};
-
-/// The name of the column with the mean over tasks.
-pub const MEAN: &str = "mean";
+use crate::metric::{Better, Compared, MEAN, Metric, delta_m};
 
 /// One variant in one column, run by run; `None` for a run that has come to nothing yet. In every row the runs stand in
 /// the same order, because they are compared in pairs.

@@ -6,7 +6,7 @@ use super::{
 };
 
 /// The name under which a mean over tasks stands.
-const MEAN: &str = "mean";
+pub const MEAN: &str = "mean";
 
 /// The rows of one split as a model scored them.
 #[derive(Debug, Clone, Copy)]
@@ -144,8 +144,14 @@ impl Evaluation {
     /// # Panics
     /// As [`Scored::measure`].
     pub fn of(on: impl Into<String>, simulated: bool, scored: &Scored, metrics: &[Metric]) -> Self {
-        let (values, reliability) = (scored.measure(metrics), scored.reliability());
-        Self { on: on.into(), rows: scored.rows(), simulated, values, reliability }
+        let values = scored.measure(metrics);
+        Self { on: on.into(), rows: scored.rows(), simulated, values, reliability: Vec::new() }
+    }
+
+    /// The same with the reliability curves of these rows, which training's validations do without.
+    #[must_use]
+    pub fn with_reliability(self, scored: &Scored) -> Self {
+        Self { reliability: scored.reliability(), ..self }
     }
 
     /// The mean over tasks of a metric, if it was measured and any task defines it.
@@ -217,7 +223,7 @@ mod tests {
             groups: Some(&groups),
             probabilities: Some(&[0.9, 0.1, 0.5, 0.5]),
         };
-        let evaluation = Evaluation::of("Test", true, &scored, Metric::ALL);
+        let evaluation = Evaluation::of("Test", true, &scored, Metric::ALL).with_reliability(&scored);
         let of_task = |metric: Metric| {
             let mut values = evaluation.values.iter().filter(|value| value.metric == metric.name());
             values.next().cloned().unwrap()

@@ -19,7 +19,7 @@ pub use better::Better;
 pub use calibration_ratio::calibration_ratio;
 pub use delta_m::{Compared, delta_m};
 pub use ece::{CALIBRATION_BINS, ece};
-pub use evaluation::Scored;
+pub use evaluation::{MEAN, Scored};
 pub use gauc::gauc;
 pub use log_loss::{log_loss, log_loss_of_probabilities};
 pub use pr_auc::pr_auc;

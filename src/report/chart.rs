@@ -24,6 +24,9 @@ pub(super) struct Chart {
     pub mark: Option<(f64, String)>,
     /// A number that lines are seen against (no effect, the goal).
     pub level: Option<f64>,
+    /// Whether both axes show the same quantity, and lines are seen against where they are equal; otherwise steps or
+    /// epochs are on the horizontal one, which are whole numbers.
+    pub diagonal: bool,
 }
 
 /// One line.
@@ -55,8 +58,11 @@ impl Display for Chart {
         let [width, height] = PLOT;
         let size = [left + width + right, top + height + bottom];
         let points = || self.lines.iter().flat_map(|line| &line.points).filter(|(_, y)| y.is_finite());
-        let x = Axis::around(points().map(|(x, _)| *x), width, false).whole();
-        let y = Axis::around(points().map(|(_, y)| *y).chain(self.level), height, true);
+        let across = points().map(|(x, _)| *x);
+        let x = Axis::around(across.clone(), width, false);
+        let x = if self.diagonal { x } else { x.whole() };
+        let also = across.filter(|_| self.diagonal).chain(self.level);
+        let y = Axis::around(points().map(|(_, y)| *y).chain(also), height, true);
         writeln!(f, r#"<figure class="chart"><figcaption>{}</figcaption>"#, Escaped(&self.title))?;
         writeln!(
             f,
@@ -72,6 +78,11 @@ impl Display for Chart {
         for (at, text) in y.ticks() {
             write!(f, r#"<path class="grid" d="M0 {at:.1}H{width}"/>"#)?;
             writeln!(f, r#"<text class="tick end" x="-6" y="{:.1}">{text}</text>"#, at + 3.5)?;
+        }
+        if self.diagonal {
+            let (low, high) = points().fold((f64::INFINITY, 0.0f64), |(low, high), (x, _)| (low.min(*x), high.max(*x)));
+            let [from, to] = [low, high].map(|value| format!("{:.1} {:.1}", x.at(value), y.at(value)));
+            writeln!(f, r#"<path class="level" d="M{from}L{to}"/>"#)?;
         }
         if let Some(level) = self.level {
             writeln!(f, r#"<path class="level" d="M0 {:.1}H{width}"/>"#, y.at(level))?;
@@ -101,11 +112,12 @@ impl Display for Chart {
                 for (px, py) in points {
                     write!(
                         f,
-                        r#"<circle class="dot {class}" cx="{:.1}" cy="{:.1}" r="2"><title>{}, {} {px}: {py:.5}</title></circle>"#,
+                        r#"<circle class="dot {class}" cx="{:.1}" cy="{:.1}" r="2"><title>{}, {} {}: {py:.5}</title></circle>"#,
                         x.at(*px),
                         y.at(*py),
                         Escaped(&line.name),
-                        self.x
+                        self.x,
+                        if self.diagonal { format!("{px:.5}") } else { px.to_string() }
                     )?;
                 }
                 writeln!(f)?;
@@ -148,6 +160,7 @@ mod tests {
             ],
             mark: Some((3.0, "best".into())),
             level: Some(0.0),
+            diagonal: false,
         };
         let text = chart.to_string();
         assert!(
@@ -156,5 +169,18 @@ mod tests {
         assert_eq!(text.matches("<circle").count(), 3);
         assert!(text.contains("&lt;click&gt;, epoch 3: 0.25000") && text.contains("a &amp; b"), "{text}");
         assert!(text.contains("line c0 dashed") && !text.contains("NaN"), "{text}");
+    }
+
+    #[test]
+    fn equal_numbers_are_on_the_diagonal() {
+        let points = vec![(0.1, 0.1), (0.3, 0.25)];
+        let lines = vec![Line { name: "click".into(), colour: 0, points }];
+        let text = Chart { x: "predicted", lines, diagonal: true, ..Chart::default() }.to_string();
+        let path = |class: &str| text.split(class).nth(1).unwrap().split('"').nth(2).unwrap().to_owned();
+        let diagonal = path("class=\"level\"");
+        let line = path("class=\"line c0\"");
+        let first = line.split(' ').next().unwrap().replace(',', " ");
+        assert!(diagonal.starts_with(&format!("M{first}L")), "{diagonal} {line}");
+        assert!(text.contains("click, predicted 0.30000: 0.25000"), "{text}");
     }
 }

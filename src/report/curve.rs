@@ -107,6 +107,7 @@ impl Curve {
             lines,
             mark: mark.clone(),
             level,
+            diagonal: false,
         };
         let charts = vec![
             chart("Validation AUC", "epoch", "AUC", validation, &epoch_mark, None),

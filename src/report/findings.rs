@@ -1,6 +1,7 @@
 //! What a table says, in sentences: what is best, by how much, and whether the runs are enough to say so.
 
-use crate::comparison::{MEAN, Row, Table};
+use crate::comparison::{Row, Table};
+use crate::metric::MEAN;
 
 /// What can be read off a table, most important first; nothing of an empty one.
 pub(super) fn of_table(table: &Table) -> Vec<String> {

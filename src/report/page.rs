@@ -2,9 +2,11 @@
 
 use askama::Template;
 
+use super::chart::{Chart, Line};
 use super::dag;
 use super::forest::Forest;
-use crate::comparison::{MEAN, Table};
+use crate::comparison::Table;
+use crate::metric::{MEAN, Reliability};
 use crate::readable;
 use crate::run::StageEvaluation;
 use crate::spec::{Grid, Sweep};
@@ -33,7 +35,7 @@ pub struct Page {
     pub(super) notes: Vec<String>,
     pub(super) dag: Option<String>,
     pub(super) comparisons: Vec<Comparison>,
-    pub(super) evaluations: Vec<StageEvaluation>,
+    pub(super) evaluations: Vec<Measured>,
     pub(super) overview: Vec<String>,
     pub(super) trainings: Vec<Training>,
     pub(super) toys: Vec<ToyFigure>,
@@ -51,10 +53,6 @@ impl Page {
 
     fn comparison_has_plots(&self) -> bool {
         self.comparisons.iter().any(|comparison| !comparison.forests.is_empty())
-    }
-
-    fn attainable(&self, found: &StageEvaluation) -> bool {
-        found.evaluation.values.iter().any(|value| value.attainable.is_some())
     }
 
     fn number(&self, value: &Option<f64>) -> String {
@@ -121,6 +119,38 @@ impl Comparison {
     /// Columns that stand before the numbers.
     fn heads(&self) -> usize {
         usize::from(self.table.has_classes()) + self.table.axes.len()
+    }
+}
+
+/// What an evaluation measured.
+#[derive(Debug)]
+pub(super) struct Measured {
+    pub found: StageEvaluation,
+    /// What was predicted against what came.
+    pub reliability: Option<String>,
+}
+
+impl Measured {
+    pub fn new(found: &StageEvaluation) -> Self {
+        let line = |(colour, of): (usize, &Reliability)| Line {
+            name: of.task.clone(),
+            colour,
+            points: of.bins.iter().map(|bin| (bin.predicted, bin.observed)).collect(),
+        };
+        let chart = Chart {
+            title: "Reliability: rows in bins of equal size".to_owned(),
+            x: "mean predicted probability",
+            y: "observed share".to_owned(),
+            lines: found.evaluation.reliability.iter().enumerate().map(line).collect(),
+            diagonal: true,
+            ..Chart::default()
+        };
+        let reliability = chart.is_worth_drawing().then(|| chart.to_string());
+        Self { found: found.clone(), reliability }
+    }
+
+    fn has_attainable(&self) -> bool {
+        self.found.evaluation.values.iter().any(|value| value.attainable.is_some())
     }
 }
 

@@ -1,11 +1,11 @@
 //! Gathers what a page shows: from the plan what is up to date, from the store what was made, from a sweep its tables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::chart::{COLOURS, Chart, Line};
 use super::curve::Curve;
-use super::page::{CellCount, Comparison, Configuration, Page, Source, StageRow, ToyFigure, Training};
+use super::page::{CellCount, Comparison, Configuration, Measured, Page, Source, StageRow, ToyFigure, Training};
 use super::{Dag, DagNode, findings};
 use crate::comparison::Table;
 use crate::data::{EncodedDataset, Schema};
@@ -65,7 +65,7 @@ impl Page {
         match &source.sweep {
             Some((sweep, grid)) => gathered.sweep(&mut page, sweep, grid, &results),
             None => {
-                page.evaluations = results.evaluations.clone();
+                page.evaluations = results.evaluations.iter().map(Measured::new).collect();
                 for found in &results.comparisons {
                     page.comparisons.extend(found.tables.iter().map(|table| Comparison::new(&found.stage, table)));
                     page.findings.extend(found.tables.iter().flat_map(findings::of_table));
@@ -217,20 +217,22 @@ impl Gathered<'_> {
     fn sweep(&mut self, page: &mut Page, sweep: &Sweep, grid: &Grid, results: &Results) {
         let by_stage: BTreeMap<&str, &StageEvaluation> =
             results.evaluations.iter().map(|found| (found.stage.as_str(), found)).collect();
-        let evaluation = |cell: usize| -> Option<&StageEvaluation> {
+        let current = |cell: usize| {
             let stages = grid.cells[cell].stages.values();
-            stages.filter_map(|stage| by_stage.get(stage.as_str()).copied()).find(|found| found.reached)
+            stages.filter_map(|stage| by_stage.get(stage.as_str()).copied()).filter(|found| found.reached)
         };
-        let done = (0..grid.cells.len()).filter(|&cell| evaluation(cell).is_some()).count();
+        let done = (0..grid.cells.len()).filter(|&cell| current(cell).next().is_some()).count();
         page.cells = Some(CellCount { done, all: grid.cells.len() });
-        let mut metrics: Vec<Metric> = Vec::new();
-        for value in (0..grid.cells.len()).filter_map(evaluation).flat_map(|found| &found.evaluation.values) {
-            let metric = Metric::ALL.iter().copied().find(|metric| metric.name() == value.metric);
-            metrics.extend(metric.filter(|metric| !metrics.contains(metric)));
-        }
-        for metric in metrics {
-            let table =
-                Table::of_sweep(sweep, grid, metric, |cell| Some(numbers(&evaluation(cell)?.evaluation, metric)));
+        let measured: BTreeSet<&str> = (0..grid.cells.len())
+            .flat_map(current)
+            .flat_map(|found| &found.evaluation.values)
+            .map(|value| value.metric.as_str())
+            .collect();
+        for &metric in Metric::ALL.iter().filter(|metric| measured.contains(metric.name())) {
+            let table = Table::of_sweep(sweep, grid, metric, |cell| {
+                let mut found = current(cell).map(|found| numbers(&found.evaluation, metric));
+                found.find(|numbers| !numbers.is_empty())
+            });
             page.findings.extend(findings::of_table(&table));
             page.comparisons.push(Comparison::new("", &table));
         }

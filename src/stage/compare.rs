@@ -4,7 +4,7 @@ use std::fs;
 
 use super::{Context, Execute, Inputs, METRICS, Outcome, StageError};
 use crate::comparison::{Runs, Table, Variant};
-use crate::metric::{Evaluation, Metric};
+use crate::metric::{Evaluation, MEAN, Metric};
 use crate::spec::Compare;
 use crate::store::Draft;
 
@@ -98,7 +98,7 @@ fn summary(tables: &[Table]) -> String {
             row.values[0]
         ))
     };
-    let of_means = table.columns.iter().enumerate().filter(|(_, (_, task))| task == crate::comparison::MEAN);
+    let of_means = table.columns.iter().enumerate().filter(|(_, (_, task))| task == MEAN);
     let best: Vec<String> = of_means.filter_map(best).collect();
     format!("{} rows, {runs} runs each{}", table.rows.len(), best.concat())
 }
@@ -116,12 +116,14 @@ mod tests {
             value: Some(value),
             attainable: None,
             over: None,
+            groups: None,
         };
         Evaluation {
             on: "Test".into(),
             rows: 10,
             simulated: false,
             values: vec![value("click", click), value("mean", mean)],
+            reliability: Vec::new(),
         }
     }
 

@@ -56,7 +56,8 @@ fn evaluate<D: Kernels>(
     })?;
     let scored = scored(&data.schema, rows, &logits);
     let simulated = rows.probability().is_some();
-    let evaluation = Evaluation::of(format!("{:?}", stage.on), simulated, &scored, &stage.metrics);
+    let evaluation =
+        Evaluation::of(format!("{:?}", stage.on), simulated, &scored, &stage.metrics).with_reliability(&scored);
     let json = serde_json::to_vec_pretty(&evaluation)
         .map_err(|e| StageError::failed(format!("cannot write the metrics: {e}")))?;
     out.write(METRICS, &json)?;
