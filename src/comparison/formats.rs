@@ -25,7 +25,7 @@ impl Table {
                     .map(|entry| entry.as_ref().map_or_else(|| "-".to_owned(), |entry| entry.text(emphasis))),
             );
             cells.extend(
-                gains.then(|| row.delta_m.map_or_else(|| "-".to_owned(), |gain| format!("{:+.2}", gain + 0.0))),
+                gains.then(|| row.delta_m.map_or_else(|| "-".to_owned(), |gain| format!("{gain:+.2}"))),
             );
             cells.push(row.n().to_string());
             cells
@@ -111,6 +111,11 @@ impl Table {
 }
 
 impl Row {
+    /// The variant in one line.
+    pub fn label(&self) -> String {
+        self.values.join(" · ")
+    }
+
     /// How many runs the entry with the fewest has; 0 without any.
     pub fn n(&self) -> usize {
         self.entries.iter().flatten().map(|entry| entry.n).min().unwrap_or(0)

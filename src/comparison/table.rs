@@ -107,7 +107,8 @@ impl Table {
             let of_tasks = (0..columns.len()).filter(|&column| columns[column].1 != MEAN);
             let pair =
                 |column| Some(Compared { better, own: mean_of(at, column)?, reference: mean_of(single, column)? });
-            delta_m(of_tasks.map(pair).collect::<Option<Vec<Compared>>>()?)
+            // no gain has no sign
+            delta_m(of_tasks.map(pair).collect::<Option<Vec<Compared>>>()?).map(|gain| gain + 0.0)
         };
         let row = |(at, variant): (usize, &Variant)| Row {
             class: variant.class.clone(),

@@ -141,10 +141,11 @@ impl Dag {
         let mut below = 0.0;
         for (mut placed, ..) in from_vertices_and_edges(&vertices, &links, &config) {
             placed.sort_by_key(|(at, _)| *at);
-            let top = |x: f64, at: usize| x - vertices[at].1.0 / 2.0;
-            let bottom = |x: f64, at: usize| x + vertices[at].1.0 / 2.0;
-            let first = placed.iter().map(|&(at, (x, _))| top(x, at)).fold(f64::INFINITY, f64::min);
-            let last = placed.iter().map(|&(at, (x, _))| bottom(x, at)).fold(f64::NEG_INFINITY, f64::max);
+            // the library lays stages that come first last
+            placed.iter_mut().for_each(|(_, (x, _))| *x = -*x);
+            let half = |at: usize| vertices[at].1.0 / 2.0;
+            let first = placed.iter().map(|&(at, (x, _))| x - half(at)).fold(f64::INFINITY, f64::min);
+            let last = placed.iter().map(|&(at, (x, _))| x + half(at)).fold(f64::NEG_INFINITY, f64::max);
             let left = placed.iter().map(|&(_, (_, y))| y).fold(f64::INFINITY, f64::min);
             for &(at, (x, y)) in &placed {
                 let column = (y - left) / (BOX[0] + GAP[0]);

@@ -65,7 +65,7 @@ fn tests(table: &Table, of_means: &[usize]) -> Option<String> {
 }
 
 fn name(row: &Row) -> String {
-    if row.values.is_empty() { "The only variant".to_owned() } else { row.values.join(" with ") }
+    if row.values.is_empty() { "The only variant".to_owned() } else { row.label() }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ const NUMBERS: f64 = 186.0;
 const TOP: f64 = 6.0;
 const BOTTOM: f64 = 38.0;
 /// Letters of a name that fit.
-const LETTERS: usize = 40;
+const LETTERS: usize = 36;
 
 /// One column of a table against its baseline.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,7 +59,7 @@ impl Forest {
                     true => Verdict::Worse,
                     false => Verdict::Undecided,
                 };
-                Some(Plotted { name: row.values.join(" · "), difference: entry.difference?, p: entry.p, verdict })
+                Some(Plotted { name: row.label(), difference: entry.difference?, p: entry.p, verdict })
             })
             .collect();
         let (data, task) = &table.columns[column];
@@ -73,6 +73,24 @@ impl Forest {
         let x = format!("{what} minus the baseline's, {confidence:.0} % confidence interval");
         (!rows.is_empty()).then_some(Self { title, x, rows })
     }
+}
+
+/// A name that fits: without its settings, if need be.
+fn fitting(name: &str) -> String {
+    if name.chars().count() <= LETTERS {
+        return name.to_owned();
+    }
+    let mut depth = 0;
+    let mut short = String::new();
+    for letter in name.chars() {
+        match letter {
+            '(' if depth == 0 => short.push_str("(…)"),
+            _ if depth == 0 && letter != ')' => short.push(letter),
+            _ => {}
+        }
+        depth += i32::from(letter == '(') - i32::from(letter == ')');
+    }
+    shortened(&short, LETTERS)
 }
 
 impl Display for Forest {
@@ -121,7 +139,7 @@ impl Display for Forest {
                 f,
                 r#"<text class="label end" x="-10" y="{:.1}">{}</text>"#,
                 y + 4.0,
-                Escaped(&shortened(name, LETTERS))
+                Escaped(&fitting(name))
             )?;
             if let Some((low, high)) = interval {
                 let [low, high] = [x.at(*low), x.at(*high)];
@@ -151,6 +169,14 @@ mod tests {
     use super::*;
     use crate::comparison::Variant;
     use crate::metric::Metric;
+
+    #[test]
+    fn long_names_lose_their_settings_first() {
+        assert_eq!(fitting("Mmoe(experts: 4) · Famo"), "Mmoe(experts: 4) · Famo");
+        let long = "Ple(shared_experts: 2, task_experts: 2) · Pub(scale: Paper, steps: (1, 2))";
+        assert_eq!(fitting(long), "Ple(…) · Pub(…)");
+        assert_eq!(fitting(&"long ".repeat(9)).chars().count(), LETTERS);
+    }
 
     #[test]
     fn every_row_but_the_baseline_is_plotted() {

@@ -76,7 +76,10 @@ impl Page {
                     let name = stage.clone();
                     page.trainings.extend(gathered.training(&stage, name));
                 }
-                page.findings.splice(0..0, results.evaluations.iter().filter_map(of_evaluation));
+                // a comparison says what its evaluations do, and more
+                if results.comparisons.is_empty() {
+                    page.findings.extend(results.evaluations.iter().filter_map(of_evaluation));
+                }
             }
         }
         for toy in &results.toys {

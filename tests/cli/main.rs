@@ -7,6 +7,8 @@ mod golden;
 mod looking;
 mod project;
 mod real_rows;
+mod report;
 mod running;
+mod snapshots;
 mod sweep;
 mod toy;
