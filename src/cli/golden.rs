@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::project::{Edits, Project, RootArg, SelectionArgs};
 use super::{Exit, interrupt, output, run, tables};
 use crate::readable;
-use crate::run::{Comparison, Ending, GoldenError, GoldenMetrics, GoldenVerdict, Results};
+use crate::run::{Ending, GoldenComparison, GoldenError, GoldenMetrics, GoldenVerdict, Results};
 use crate::spec;
 
 #[derive(Debug, clap::Args)]
@@ -184,7 +184,7 @@ fn word(verdict: GoldenVerdict) -> &'static str {
     }
 }
 
-fn text(pipeline: &str, comparison: &Comparison) -> String {
+fn text(pipeline: &str, comparison: &GoldenComparison) -> String {
     let failed = comparison.lines.iter().filter(|line| line.fails).count();
     let mut text = match failed {
         0 => format!("{pipeline}: all {} metrics hold\n", comparison.lines.len()),
@@ -222,7 +222,7 @@ fn text(pipeline: &str, comparison: &Comparison) -> String {
     text + &tables::table(&columns, rows) + "\n"
 }
 
-fn to_json(pipeline: &str, comparison: &Comparison) -> Value {
+fn to_json(pipeline: &str, comparison: &GoldenComparison) -> Value {
     let mut json = json!(comparison);
     json["pipeline"] = json!(pipeline);
     json["passes"] = json!(comparison.passes());

@@ -9,6 +9,7 @@ use super::failure::Failure;
 use super::project::{AnyArgs, Project, SelectionArgs};
 use super::{Exit, output};
 use crate::report::{Page, Source};
+use crate::run::{GoldenComparison, GoldenMetrics, Results};
 use crate::spec::LoadedSweep;
 use crate::store::write_atomically;
 
@@ -32,6 +33,7 @@ pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
     let source = Source {
         files: files.into_iter().map(|(path, text)| (from(&project.root, &path), text)).collect(),
         sets: args.of.edits.sets.clone(),
+        golden: held(&project),
         sweep: sweep.as_ref().map(|loaded| (&loaded.sweep, &loaded.grid)),
     };
     let page = Page::new(&source, &project.pipeline, &plan, &project.record, &project.store);
@@ -48,6 +50,15 @@ pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
     })?;
     output::print(&format!("{}\n", path.display()))?;
     Ok(Exit::Done)
+}
+
+/// The metrics of the last run held to the blessed ones, if there are both.
+fn held(project: &Project) -> Option<(String, GoldenComparison)> {
+    let golden = project.pipeline.golden.as_ref()?;
+    let blessed = GoldenMetrics::read(&project.root.join(&golden.file)).ok()?;
+    let found = Results::of_record(&project.store, &project.record).ok()?.evaluations;
+    let got = (!found.is_empty()).then(|| GoldenMetrics::of_run(&project.pipeline.name, &found))?;
+    Some((golden.file.clone(), blessed.hold(&got, golden)))
 }
 
 fn text_of(path: &Path) -> Result<(PathBuf, String), Failure> {

@@ -24,9 +24,7 @@ impl Table {
                     .iter()
                     .map(|entry| entry.as_ref().map_or_else(|| "-".to_owned(), |entry| entry.text(emphasis))),
             );
-            cells.extend(
-                gains.then(|| row.delta_m.map_or_else(|| "-".to_owned(), |gain| format!("{gain:+.2}"))),
-            );
+            cells.extend(gains.then(|| row.delta_m.map_or_else(|| "-".to_owned(), |gain| format!("{gain:+.2}"))));
             cells.push(row.n().to_string());
             cells
         };

@@ -2,6 +2,8 @@
 
 use crate::comparison::{Row, Table};
 use crate::metric::MEAN;
+use crate::readable;
+use crate::run::{GoldenComparison, Line};
 
 /// What can be read off a table, most important first; nothing of an empty one.
 pub(super) fn of_table(table: &Table) -> Vec<String> {
@@ -9,6 +11,24 @@ pub(super) fn of_table(table: &Table) -> Vec<String> {
     let mut sentences: Vec<String> = of_means.iter().filter_map(|&column| best(table, column)).collect();
     sentences.extend(tests(table, &of_means));
     sentences
+}
+
+/// Whether the blessed metrics hold, and which do not.
+pub(super) fn of_golden(file: &str, comparison: &GoldenComparison) -> String {
+    const SHOWN: usize = 4;
+    let failing: Vec<&Line> = comparison.lines.iter().filter(|line| line.fails).collect();
+    let all = comparison.lines.len();
+    if failing.is_empty() {
+        return format!("All {all} metrics of {file} hold.");
+    }
+    let shown = failing.iter().take(SHOWN).map(|line| {
+        let [expected, got] = [line.expected, line.got].map(|value| readable::number(value, 4));
+        format!("{} {} {}: {got} where {expected} is expected", line.stage, line.metric, line.task)
+    });
+    let shown: Vec<String> = shown.collect();
+    let more = failing.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    format!("{} of {all} metrics of {file} do not hold: {}{more}.", failing.len(), shown.join("; "))
 }
 
 /// Who is best in a column, and whether it is better than the baseline.

@@ -135,12 +135,7 @@ impl Display for Forest {
             };
             let hint = p.map_or_else(|| "one run: no test".to_owned(), |p| format!("p = {p:.4}"));
             writeln!(f, r#"<g class="{class}"><title>{}: {numbers}, {hint}</title>"#, Escaped(name))?;
-            writeln!(
-                f,
-                r#"<text class="label end" x="-10" y="{:.1}">{}</text>"#,
-                y + 4.0,
-                Escaped(&fitting(name))
-            )?;
+            writeln!(f, r#"<text class="label end" x="-10" y="{:.1}">{}</text>"#, y + 4.0, Escaped(&fitting(name)))?;
             if let Some((low, high)) = interval {
                 let [low, high] = [x.at(*low), x.at(*high)];
                 write!(

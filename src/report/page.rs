@@ -8,7 +8,7 @@ use super::forest::Forest;
 use crate::comparison::Table;
 use crate::metric::{MEAN, Reliability};
 use crate::readable;
-use crate::run::StageEvaluation;
+use crate::run::{GoldenComparison, StageEvaluation};
 use crate::spec::{Grid, Sweep};
 
 /// What a page is about.
@@ -17,6 +17,8 @@ pub struct Source<'a> {
     pub files: Vec<(String, String)>,
     /// `--set` arguments.
     pub sets: Vec<String>,
+    /// The file of blessed metrics, and what came of holding those of the last run to it.
+    pub golden: Option<(String, GoldenComparison)>,
     /// The sweep, if it is one.
     pub sweep: Option<(&'a Sweep, &'a Grid)>,
 }

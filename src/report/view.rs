@@ -82,6 +82,7 @@ impl Page {
                 }
             }
         }
+        page.findings.extend(source.golden.iter().map(|(file, held)| findings::of_golden(file, held)));
         for toy in &results.toys {
             match std::fs::read_to_string(&toy.figure) {
                 Ok(figure) => page.toys.push(ToyFigure { stage: toy.stage.clone(), figure }),

@@ -10,7 +10,7 @@ mod results;
 
 pub use console::Console;
 pub use executor::{Call, execute};
-pub use golden::{Comparison, GoldenError, GoldenMetrics, Line, Verdict as GoldenVerdict};
+pub use golden::{Comparison as GoldenComparison, GoldenError, GoldenMetrics, Line, Verdict as GoldenVerdict};
 pub use maker::{How, Made};
 pub use report::{Ending, Report, StageReport, StageResult};
 pub use results::{Results, ResultsError, StageEvaluation, StageTables, StageToy};

@@ -15,15 +15,15 @@ const SWEEP: &str = r#"Sweep(
 
 /// The page must load nothing and run nothing.
 fn check_self_contained(page: &str) {
-    for outside in ["src=", "<script", "<link rel=\"stylesheet", "@import", "url(", "href=\"http"] {
+    for outside in ["src=", "<script", "<link rel=\"stylesheet", "@import", "url(http", "href=\"http"] {
         assert!(!page.contains(outside), "the page holds {outside}");
     }
     for wrong in ["NaN", "inf\"", "{{", "{%"] {
         assert!(!page.contains(wrong), "the page holds {wrong}");
     }
     for element in ["section", "table", "svg", "details", "figure", "div", "ul", "pre"] {
-        let (opened, closed) = (page.matches(&format!("<{element}")), page.matches(&format!("</{element}>")));
-        assert_eq!(opened.count(), closed.count(), "<{element}>");
+        let count = |tag: String| page.matches(&tag).count();
+        assert_eq!(count(format!("<{element}")), count(format!("</{element}>")), "<{element}>");
     }
 }
 
@@ -40,8 +40,11 @@ fn a_pipeline_is_told_on_one_page() {
     let project = Project::new();
     let nothing = project.call(&["report", "pipelines/small.ron"]).expect(2);
     assert!(nothing.err.contains("has come to nothing yet") && nothing.err.contains("mtorec run"), "{nothing:?}");
-    project.edit("\"evaluate\": Evaluate(model: \"train\", data: \"preprocess\"),", r#""evaluate": Evaluate(model: "train", data: "preprocess"),
-        "table": Compare(rows: [Row(name: "<b>5 > 4 & \"3\"</b>", runs: ["evaluate"])]),"#);
+    project.edit(
+        "\"evaluate\": Evaluate(model: \"train\", data: \"preprocess\"),",
+        r#""evaluate": Evaluate(model: "train", data: "preprocess"),
+        "table": Compare(rows: [Row(name: "<b>5 > 4 & \"3\"</b>", runs: ["evaluate"])]),"#,
+    );
     let run = project.run(&["--set", "train.epochs=3"]).json();
     let page_of_run = page(&project, &["pipelines/small.ron", "--set", "train.epochs=3"]);
     for text in [
@@ -65,10 +68,17 @@ fn a_pipeline_is_told_on_one_page() {
     let key = run["stages"][3]["key"].as_str().unwrap();
     assert!(page_of_run.contains(key), "{key}");
 
+    project.call(&["golden", "bless", "pipelines/small.ron"]).expect(0);
+    let blessed = page(&project, &["pipelines/small.ron"]);
+    assert!(blessed.contains("All 6 metrics of golden/small.ron hold."), "{blessed}");
+    project.run(&["--set", "train.seed=9"]);
+    let moved = page(&project, &["pipelines/small.ron", "--set", "train.seed=9"]);
+    assert!(moved.contains("of 6 metrics of golden/small.ron do not hold: evaluate Auc"), "{moved}");
+
     // the same file without the call's change: training would run again, and what is there is marked
     let stale = page(&project, &["pipelines/small.ron"]);
     assert!(stale.contains("3 of 6 stages are up to date") && stale.contains("out of date"), "{stale}");
-    assert!(stale.contains("state run") && stale.contains("epochs: 3 → 2"), "{stale}");
+    assert!(stale.contains("state run") && stale.contains("seed: 9 → 1"), "{stale}");
 
     let default = project.call(&["report", "pipelines/small.ron"]).expect(0);
     assert!(default.out == "small.html\n" && project.path("small.html").exists());

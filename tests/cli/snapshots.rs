@@ -14,6 +14,7 @@ fn settings() -> Settings {
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.add_filter(r"[0-9a-f]{8}…", "[digest]");
+    settings.add_filter(r"/[^ `]*/(golden|pipelines|data)/", "[project]/$1/");
     settings.add_filter(r"\b[0-9]+\.[0-9] s\b", "[time]");
     settings
 }
@@ -25,6 +26,7 @@ fn with_numbers(mut settings: Settings) -> Settings {
     settings.add_filter(r" +(\[number\]|\[gain\])", " $1");
     settings.add_filter(r"(\[number\])[*‡]+", "$1");
     settings.add_filter(r"\[number\] ±\[number\]", "[number]");
+    settings.add_filter(r"(\[gain\]) +", "$1 ");
     settings.add_filter(r"best epoch [0-9]+", "best epoch [n]");
     settings.add_filter(r"(\[number\]) +(click|conversion|mean)", "$1 $2");
     settings
@@ -32,7 +34,12 @@ fn with_numbers(mut settings: Settings) -> Settings {
 
 /// Both streams, as a terminal shows them.
 fn text(called: &Called) -> String {
-    format!("exit code {}\n--- standard output\n{}--- standard error\n{}", called.code.unwrap_or(-1), called.out, called.err)
+    format!(
+        "exit code {}\n--- standard output\n{}--- standard error\n{}",
+        called.code.unwrap_or(-1),
+        called.out,
+        called.err
+    )
 }
 
 #[test]
@@ -107,7 +114,7 @@ fn tables() {
     let held = project.call(&["golden", "check", "pipelines/small.ron"]);
     with_numbers(settings()).bind(|| assert_snapshot!("golden_holds", text(&held)));
     let golden = fs::read_to_string(project.path("golden/small.ron")).unwrap();
-    let at = golden.find("value: ").unwrap() + "value: ".len();
+    let at = golden.find("Some(").unwrap() + "Some(".len();
     let end = at + golden[at..].find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap();
     fs::write(project.path("golden/small.ron"), format!("{}0.9999{}", &golden[..at], &golden[end..])).unwrap();
     let deviates = project.call(&["golden", "check", "pipelines/small.ron"]);
