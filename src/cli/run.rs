@@ -16,7 +16,7 @@ pub(super) struct Args {
     pipeline: PipelineArgs,
     #[command(flatten)]
     selection: SelectionArgs,
-    /// Run up to this many independent stages side by side; results do not depend on it.
+    /// Run up to this many independent stages side by side, which divide the cores; results do not depend on it.
     #[arg(long, value_name = "N", default_value = "1")]
     jobs: NonZeroUsize,
     /// Print one JSON document.

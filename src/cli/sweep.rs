@@ -21,9 +21,10 @@ pub(super) struct Args {
     file: PathBuf,
     #[command(flatten)]
     root: RootArg,
-    /// Run up to this many independent stages side by side; results do not depend on it.
-    #[arg(long, value_name = "N", default_value = "1")]
-    jobs: NonZeroUsize,
+    /// Run up to this many independent stages side by side, which divide the cores and each take memory of their own;
+    /// results do not depend on it [default: as many as there are cores].
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
     /// The metric of the table, one of those that the pipeline measures: `log-loss` or `LogLoss`.
     #[arg(long, value_name = "METRIC", value_parser = metric, default_value = Metric::Auc.name())]
     metric: Metric,
@@ -50,7 +51,8 @@ pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
     let cancelled = interrupt::listen()?;
     output::say(&format!("{} cells, {} stages", grid.cells.len(), grid.pipeline.stages.len()));
     let everything = SelectionArgs { force: Vec::new(), until: None, device: "cpu".to_owned() };
-    let report = run::bring_up_to_date(&project, &everything, args.jobs, cancelled, verbose)?;
+    let jobs = args.jobs.unwrap_or_else(cores);
+    let report = run::bring_up_to_date(&project, &everything, jobs, cancelled, verbose)?;
 
     let found: HashMap<String, Evaluation> =
         Results::of_report(&report)?.evaluations.into_iter().map(|found| (found.stage, found.evaluation)).collect();
@@ -96,6 +98,11 @@ fn is_measured(metric: Metric, pipeline: &Pipeline, file: &Path) -> Result<(), F
 
 fn measures(stage: &Stage, metric: Metric) -> bool {
     matches!(stage, Stage::Evaluate(stage) if stage.metrics.contains(&metric))
+}
+
+/// As many as rayon's threads, which follow the processor or `RAYON_NUM_THREADS`.
+fn cores() -> NonZeroUsize {
+    NonZeroUsize::new(rayon::current_num_threads()).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// The notice that simulated numbers need.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use super::cores::Cores;
 use super::maker::Maker;
 use super::{Console, Report, StageResult};
 use crate::plan::{Graph, Record, Site};
@@ -16,7 +17,7 @@ use crate::store::{Store, StoreError};
 pub struct Call<'a> {
     /// Where.
     pub site: Site<'a>,
-    /// Stages side by side at most.
+    /// Stages side by side at most; they divide the cores.
     pub jobs: NonZeroUsize,
     /// Whether the call forces a stage to run, stage by stage.
     pub forced: Vec<bool>,
@@ -41,9 +42,10 @@ pub fn execute(
     console: &Console,
 ) -> Result<Report, StoreError> {
     store.clear_leftovers()?;
-    let maker = Maker::new(graph, store, record, call.site, &call.forced, call.cancelled, console);
-    let board = Board::new(graph, &call.selected);
     let workers = call.jobs.get().min(graph.nodes().len());
+    let cores = Cores::new(rayon::current_num_threads(), workers);
+    let maker = Maker::new(graph, store, record, call, console, &cores);
+    let board = Board::new(graph, &call.selected, &cores);
     if workers <= 1 {
         work(&maker, &board);
     } else {
@@ -76,9 +78,11 @@ fn work(maker: &Maker, board: &Board) {
 }
 
 /// Which stages are ready, running and settled.
-struct Board {
+struct Board<'a> {
     state: Mutex<State>,
     changed: Condvar,
+    /// Divided by how many stages are ready or running.
+    cores: &'a Cores,
 }
 
 struct State {
@@ -90,15 +94,17 @@ struct State {
     failed: Vec<Option<StageError>>,
 }
 
-impl Board {
-    fn new(graph: &Graph, selected: &[bool]) -> Self {
+impl<'a> Board<'a> {
+    fn new(graph: &Graph, selected: &[bool], cores: &'a Cores) -> Self {
         let waits_for: Vec<usize> = (0..graph.nodes().len()).map(|stage| graph.sources(stage).len()).collect();
-        let ready = (0..waits_for.len()).filter(|&stage| selected[stage] && waits_for[stage] == 0).collect();
+        let ready: BTreeSet<usize> =
+            (0..waits_for.len()).filter(|&stage| selected[stage] && waits_for[stage] == 0).collect();
+        cores.expect(ready.len());
         // What is left out waits for ever.
         let waits_for = waits_for.into_iter().zip(selected).map(|(n, &taken)| if taken { n } else { usize::MAX });
         let failed = std::iter::repeat_with(|| None).take(selected.len()).collect();
         let state = State { waits_for: waits_for.collect(), ready, running: 0, failed };
-        Self { state: Mutex::new(state), changed: Condvar::new() }
+        Self { state: Mutex::new(state), changed: Condvar::new(), cores }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -137,6 +143,7 @@ impl Board {
             }
             Err(error) => state.failed[stage] = Some(error),
         }
+        self.cores.expect(state.ready.len() + state.running);
         drop(state);
         self.changed.notify_all();
     }

@@ -6,7 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Console;
+use super::cores::Cores;
+use super::{Call, Console};
 use crate::plan::{Graph, Node, Reason, Record, Site, reasons, recipe};
 use crate::stage::{Context, Inputs, StageError};
 use crate::store::{Artifact, Draft, Finished, KeyLock, LockAttempt, Lookup, Recipe, Store, StoreError};
@@ -59,6 +60,7 @@ pub(super) struct Maker<'a> {
     pub(super) forced: &'a [bool],
     pub(super) cancelled: &'a AtomicBool,
     pub(super) console: &'a Console,
+    cores: &'a Cores,
     made: Mutex<Vec<Option<Made>>>,
 }
 
@@ -67,13 +69,13 @@ impl<'a> Maker<'a> {
         graph: &'a Graph,
         store: &'a Store,
         record: &'a Record,
-        site: Site<'a>,
-        forced: &'a [bool],
-        cancelled: &'a AtomicBool,
+        call: &'a Call<'a>,
         console: &'a Console,
+        cores: &'a Cores,
     ) -> Self {
         let made = Mutex::new(vec![None; graph.nodes().len()]);
-        Self { graph, store, record, site, forced, cancelled, console, made }
+        let Call { site, cancelled, .. } = *call;
+        Self { graph, store, record, site, forced: &call.forced, cancelled, console, cores, made }
     }
 
     /// What every stage came to.
@@ -184,7 +186,7 @@ impl<'a> Maker<'a> {
             let progress = self.console.stage(&node.name);
             let cx = self.context(&progress, &scratch);
             let inputs = Inputs(inputs.iter().map(|(field, artifact)| (*field, artifact)).collect());
-            node.work.run(&cx, &inputs, &draft)?
+            self.cores.run(|| node.work.run(&cx, &inputs, &draft))??
         };
         if self.recipe(stage)? != recipe {
             return Err(StageError::failed("a file that this stage reads changed while it ran")

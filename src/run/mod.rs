@@ -2,6 +2,7 @@
 //! wants one; and what came of it.
 
 mod console;
+mod cores;
 mod executor;
 mod golden;
 mod maker;

@@ -82,8 +82,8 @@ fn a_pipeline_is_told_on_one_page() {
 
     let default = project.call(&["report", "pipelines/small.ron"]).expect(0);
     assert!(default.out == "small.html\n" && project.path("small.html").exists());
-    let nowhere = project.call(&["report", "pipelines/small.ron", "-o", "no/folder.html"]).expect(1);
-    assert!(nowhere.err.contains("cannot write `no/folder.html`"), "{nowhere:?}");
+    let nowhere = project.call(&["report", "pipelines/small.ron", "-o", "small.html/page.html"]).expect(1);
+    assert!(nowhere.err.contains("cannot write `small.html/page.html`"), "{nowhere:?}");
 }
 
 #[test]

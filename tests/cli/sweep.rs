@@ -5,7 +5,9 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::project::Project;
+use serde_json::Value;
+
+use crate::project::{Called, Project};
 
 const SWEEP: &str = r#"Sweep(
     pipeline: "pipelines/small.ron",
@@ -48,6 +50,27 @@ fn a_grid_runs_shared_stages_once_and_gives_a_table() {
     assert!(markdown.out.contains("| class | arch | balancer |") && markdown.out.contains("**0."), "{markdown:?}");
     let csv = project.call(&["sweep", "pipelines/grid.ron", "--format", "csv"]).expect(0);
     assert_eq!(csv.out.lines().count(), 1 + 3 * 3, "{csv:?}");
+}
+
+#[test]
+fn jobs_and_cores_make_no_difference() {
+    let sweep = |jobs: &str, threads: &str| {
+        let project = project();
+        // above the size from which kernels are cut for threads
+        project.edit("sizes: Tiny", "sizes: Small");
+        project.edit("batch: 256", "batch: 512");
+        let mut command = project.command(&["sweep", "pipelines/grid.ron", "--json", "--jobs", jobs]);
+        let table = Called::from(command.env("RAYON_NUM_THREADS", threads).output().unwrap()).expect(0).out;
+        // the keys of evaluations hold the contents of the models they read
+        let record: Value = serde_json::from_slice(&fs::read(project.path(".mtorec/runs/grid.json")).unwrap()).unwrap();
+        let stages = record["stages"].as_object().unwrap().iter();
+        let keys: Vec<(String, Value)> = stages.map(|(name, stage)| (name.clone(), stage["key"].clone())).collect();
+        assert_eq!(keys.len(), 26);
+        (table, keys)
+    };
+    let one = sweep("1", "2");
+    assert_eq!(one, sweep("2", "2"));
+    assert_eq!(one, sweep("3", "5"), "pools of two threads and of one");
 }
 
 #[test]
