@@ -6,9 +6,9 @@ use std::sync::atomic::AtomicBool;
 use serde_json::json;
 
 use super::failure::{Failure, print_error, print_stage_error};
-use super::project::{PipelineArgs, Project, SelectionArgs};
+use super::project::{PipelineArgs, Project, Selection, SelectionArgs};
 use super::{Exit, interrupt, output, tables};
-use crate::run::{Call, Ending, Report, Results, ResultsError, StageResult, execute};
+use crate::run::{Call, Console, Ending, Report, Results, ResultsError, StageResult, execute};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -19,6 +19,9 @@ pub(super) struct Args {
     /// Run up to this many independent stages side by side, which divide the cores; results do not depend on it.
     #[arg(long, value_name = "N", default_value = "1")]
     jobs: NonZeroUsize,
+    /// After a failure, still run everything that does not depend on it; otherwise no further stage starts.
+    #[arg(long)]
+    keep_going: bool,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -27,7 +30,9 @@ pub(super) struct Args {
 pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
     let project = Project::load(&args.pipeline.file, &args.pipeline.edits)?;
     let cancelled = interrupt::listen()?;
-    let report = bring_up_to_date(&project, &args.selection, args.jobs, cancelled, verbose)?;
+    let call =
+        Call { keep_going: args.keep_going, ..stop_at_failure(&project, &args.selection, args.jobs, cancelled)? };
+    let report = make(&project, &call, &output::console(verbose))?;
     let results = Results::of_report(&report)?;
     if args.json {
         output::print_json(&json!({
@@ -46,10 +51,10 @@ pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
     } else {
         output::print(&text(&report, &results))?;
     }
-    Ok(conclude(&report, &project))
+    Ok(conclude_with_hint(&report, &project))
 }
 
-/// Runs what is out of date; shared with `golden`.
+/// Runs what is out of date, until something fails.
 pub(super) fn bring_up_to_date(
     project: &Project,
     args: &SelectionArgs,
@@ -57,15 +62,25 @@ pub(super) fn bring_up_to_date(
     cancelled: &AtomicBool,
     verbose: bool,
 ) -> Result<Report, Failure> {
-    let selection = project.select(args)?;
-    let call = Call {
-        site: project.site(selection.device),
-        jobs,
-        forced: selection.forced,
-        selected: selection.selected,
-        cancelled,
-    };
-    Ok(execute(&project.graph, &project.store, &project.record, &call, &output::console(verbose))?)
+    let call = stop_at_failure(project, args, jobs, cancelled)?;
+    make(project, &call, &output::console(verbose))
+}
+
+/// A call that starts nothing more after a failure.
+pub(super) fn stop_at_failure<'a>(
+    project: &'a Project,
+    args: &SelectionArgs,
+    jobs: NonZeroUsize,
+    cancelled: &'a AtomicBool,
+) -> Result<Call<'a>, Failure> {
+    let Selection { forced, selected, device } = project.select(args)?;
+    let site = project.site(device);
+    Ok(Call { site, jobs, keep_going: false, forced, selected, cancelled })
+}
+
+/// Runs what is out of date as a call says.
+pub(super) fn make(project: &Project, call: &Call, console: &Console) -> Result<Report, Failure> {
+    Ok(execute(&project.graph, &project.store, &project.record, call, console)?)
 }
 
 fn text(report: &Report, results: &Results) -> String {
@@ -88,6 +103,19 @@ fn text(report: &Report, results: &Results) -> String {
     text
 }
 
+/// As [`conclude`], for commands that know `--keep-going`.
+pub(super) fn conclude_with_hint(report: &Report, project: &Project) -> Exit {
+    let exit = conclude(report, project);
+    if exit == Exit::Failed && count(report, "not-started") > 0 {
+        output::say("hint: `--keep-going` still runs what does not depend on a failure");
+    }
+    exit
+}
+
+fn count(report: &Report, word: &str) -> usize {
+    report.stages.iter().filter(|stage| stage.result.word() == word).count()
+}
+
 /// Shows the errors of a run after its table, and says how it ended.
 pub(super) fn conclude(report: &Report, project: &Project) -> Exit {
     for stage in &report.stages {
@@ -97,6 +125,13 @@ pub(super) fn conclude(report: &Report, project: &Project) -> Exit {
     }
     if let Some(error) = &report.unrecorded {
         print_error("", error, None);
+    }
+    let [failed, blocked, waiting] = ["failed", "blocked", "not-started"].map(|word| count(report, word));
+    if failed > 0 {
+        output::say(&format!(
+            "{failed} of {} stages failed, {blocked} need them, {waiting} not started",
+            report.stages.len()
+        ));
     }
     match report.ending() {
         Ending::Done => Exit::Done,

@@ -11,7 +11,7 @@ use super::project::{Project, RootArg, SelectionArgs};
 use super::{Exit, interrupt, output, run, tables};
 use crate::comparison::Table;
 use crate::metric::{Evaluation, Metric};
-use crate::run::Results;
+use crate::run::{Call, Results};
 use crate::spec::{LoadedSweep, Pipeline, Stage};
 
 #[derive(Debug, clap::Args)]
@@ -25,6 +25,9 @@ pub(super) struct Args {
     /// results do not depend on it [default: as many as there are cores].
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
+    /// After a failure, still run everything that does not depend on it; otherwise no further stage starts.
+    #[arg(long)]
+    keep_going: bool,
     /// The metric of the table, one of those that the pipeline measures: `log-loss` or `LogLoss`.
     #[arg(long, value_name = "METRIC", value_parser = metric, default_value = Metric::Auc.name())]
     metric: Metric,
@@ -52,7 +55,9 @@ pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
     output::say(&format!("{} cells, {} stages", grid.cells.len(), grid.pipeline.stages.len()));
     let everything = SelectionArgs { force: Vec::new(), until: None, device: "cpu".to_owned() };
     let jobs = args.jobs.unwrap_or_else(cores);
-    let report = run::bring_up_to_date(&project, &everything, jobs, cancelled, verbose)?;
+    let call = run::stop_at_failure(&project, &everything, jobs, cancelled)?;
+    let call = Call { keep_going: args.keep_going, ..call };
+    let report = run::make(&project, &call, &output::console(verbose))?;
 
     let found: HashMap<String, Evaluation> =
         Results::of_report(&report)?.evaluations.into_iter().map(|found| (found.stage, found.evaluation)).collect();
@@ -71,7 +76,7 @@ pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
         Format::Markdown => output::print(&(notice(&found, true) + &table.markdown()))?,
         Format::Text => output::print(&(notice(&found, false) + &tables::comparison(&table)))?,
     }
-    Ok(run::conclude(&report, &project))
+    Ok(run::conclude_with_hint(&report, &project))
 }
 
 /// The metric that a user names.

@@ -19,6 +19,8 @@ pub struct Call<'a> {
     pub site: Site<'a>,
     /// Stages side by side at most; they divide the cores.
     pub jobs: NonZeroUsize,
+    /// After a failure, whether what does not depend on it still runs; otherwise no further stage starts.
+    pub keep_going: bool,
     /// Whether the call forces a stage to run, stage by stage.
     pub forced: Vec<bool>,
     /// Whether a stage takes part, stage by stage; all that it reads must take part too.
@@ -29,8 +31,8 @@ pub struct Call<'a> {
 
 /// Brings the selected stages up to date and writes the pipeline's record.
 ///
-/// A stage that fails stops the stages that read it, directly or not; all others still run, so that nothing which could
-/// be had is lost. A cancelled run starts no further stage.
+/// A stage that fails stops the stages that read it, directly or not. The others still run if the call is to keep going;
+/// if not, those that are running end as they do, and no further stage starts: neither does one after a cancellation.
 ///
 /// # Errors
 /// When the store cannot be used at all; what happens to stages is in the report.
@@ -45,7 +47,7 @@ pub fn execute(
     let workers = call.jobs.get().min(graph.nodes().len());
     let cores = Cores::new(rayon::current_num_threads(), workers);
     let maker = Maker::new(graph, store, record, call, console, &cores);
-    let board = Board::new(graph, &call.selected, &cores);
+    let board = Board::new(graph, &call.selected, call.keep_going, &cores);
     if workers <= 1 {
         work(&maker, &board);
     } else {
@@ -56,7 +58,8 @@ pub fn execute(
         });
     }
     let stopped = board.into_stopped(graph);
-    let mut report = Report::new(graph, maker.into_made(), stopped, &call.selected);
+    let cancelled = call.cancelled.load(Ordering::Relaxed);
+    let mut report = Report::new(graph, maker.into_made(), stopped, &call.selected, cancelled);
     let new = report.record(record);
     if new != *record {
         report.unrecorded = new.save(store).err();
@@ -81,6 +84,7 @@ fn work(maker: &Maker, board: &Board) {
 struct Board<'a> {
     state: Mutex<State>,
     changed: Condvar,
+    keep_going: bool,
     /// Divided by how many stages are ready or running.
     cores: &'a Cores,
 }
@@ -95,7 +99,7 @@ struct State {
 }
 
 impl<'a> Board<'a> {
-    fn new(graph: &Graph, selected: &[bool], cores: &'a Cores) -> Self {
+    fn new(graph: &Graph, selected: &[bool], keep_going: bool, cores: &'a Cores) -> Self {
         let waits_for: Vec<usize> = (0..graph.nodes().len()).map(|stage| graph.sources(stage).len()).collect();
         let ready: BTreeSet<usize> =
             (0..waits_for.len()).filter(|&stage| selected[stage] && waits_for[stage] == 0).collect();
@@ -104,7 +108,7 @@ impl<'a> Board<'a> {
         let waits_for = waits_for.into_iter().zip(selected).map(|(n, &taken)| if taken { n } else { usize::MAX });
         let failed = std::iter::repeat_with(|| None).take(selected.len()).collect();
         let state = State { waits_for: waits_for.collect(), ready, running: 0, failed };
-        Self { state: Mutex::new(state), changed: Condvar::new(), cores }
+        Self { state: Mutex::new(state), changed: Condvar::new(), keep_going, cores }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -115,7 +119,9 @@ impl<'a> Board<'a> {
     fn next(&self, cancelled: &AtomicBool) -> Option<usize> {
         let mut state = self.state();
         loop {
-            if cancelled.load(Ordering::Relaxed) {
+            // an interruption is no failure
+            let failed = || state.failed.iter().flatten().any(|error| !matches!(error, StageError::Interrupted));
+            if cancelled.load(Ordering::Relaxed) || !self.keep_going && failed() {
                 return None;
             }
             if let Some(stage) = state.ready.pop_first() {

@@ -20,6 +20,8 @@ pub struct Report {
     pub stages: Vec<StageReport>,
     /// Why the record of the run could not be written, if so: the artifacts are there all the same.
     pub unrecorded: Option<StoreError>,
+    /// Whether the user wanted to stop.
+    cancelled: bool,
 }
 
 /// What came of one stage.
@@ -47,7 +49,7 @@ pub enum StageResult {
     },
     /// The user stopped it.
     Interrupted,
-    /// The user stopped the run before it began.
+    /// The user stopped the run before it began, or another stage failed and the call is not to keep going.
     NotStarted,
     /// The call left it out.
     LeftOut,
@@ -65,7 +67,13 @@ pub enum Ending {
 }
 
 impl Report {
-    pub(super) fn new(graph: &Graph, made: Vec<Option<Made>>, stopped: Vec<StageResult>, selected: &[bool]) -> Self {
+    pub(super) fn new(
+        graph: &Graph,
+        made: Vec<Option<Made>>,
+        stopped: Vec<StageResult>,
+        selected: &[bool],
+        cancelled: bool,
+    ) -> Self {
         let results = made.into_iter().zip(stopped).zip(selected).map(|((made, stopped), &selected)| match made {
             Some(made) if !matches!(stopped, StageResult::Failed(_)) => StageResult::Made(made),
             _ if selected => stopped,
@@ -77,13 +85,14 @@ impl Report {
             .zip(results)
             .map(|(node, result)| StageReport { name: node.name.clone(), kind: node.work.kind(), result })
             .collect();
-        Self { pipeline: graph.pipeline.clone(), stages, unrecorded: None }
+        Self { pipeline: graph.pipeline.clone(), stages, unrecorded: None, cancelled }
     }
 
     /// How the run ended; an interruption outweighs a failure, because the next run will come to the failure again.
     pub fn ending(&self) -> Ending {
         let any = |test: fn(&StageResult) -> bool| self.stages.iter().any(|stage| test(&stage.result));
-        if any(|result| matches!(result, StageResult::Interrupted | StageResult::NotStarted)) {
+        let interrupted = any(|result| matches!(result, StageResult::Interrupted));
+        if interrupted || self.cancelled && any(|result| matches!(result, StageResult::NotStarted)) {
             Ending::Interrupted
         } else if any(|result| matches!(result, StageResult::Failed(_))) || self.unrecorded.is_some() {
             Ending::Failed

@@ -87,11 +87,16 @@ impl Lab {
     }
 
     fn run_with(&self, jobs: usize, forced: &[&str], until: Option<&str>) -> Report {
+        self.execute(jobs, forced, until, false)
+    }
+
+    fn execute(&self, jobs: usize, forced: &[&str], until: Option<&str>, keep_going: bool) -> Report {
         let (graph, store, digests) = (self.graph(), self.store(), FileDigests::default());
         let record = Record::load(&store, "lab").unwrap();
         let call = Call {
             site: Site { root: self.folder.path(), device: Device::Cpu, digests: &digests },
             jobs: NonZeroUsize::new(jobs).unwrap(),
+            keep_going,
             forced: self.flags(&graph, forced),
             selected: match until {
                 Some(name) => graph.needed_for(graph.find(name).unwrap()),
@@ -317,22 +322,55 @@ fn hidden_damage_is_found_and_mended_when_a_stage_reads_it() {
 }
 
 #[test]
-fn a_failure_stops_only_what_depends_on_it() {
+fn a_failure_stops_what_depends_on_it_and_on_request_nothing_else() {
     let mut lab = Lab::diamond();
     lab.act("left", || Err(StageError::failed("row 7 is no number").hint("look at it")));
     let report = lab.run_with(1, &[], None);
-    assert_eq!(report.ending(), Ending::Failed);
-    let expected = [("end", "blocked"), ("left", "failed"), ("right", "ran"), ("start", "ran")];
-    assert_eq!(Lab::words(&report), BTreeMap::from(expected));
+    assert_eq!(report.ending(), Ending::Failed, "nobody interrupted it");
+    let mut expected =
+        BTreeMap::from([("end", "blocked"), ("left", "failed"), ("right", "not-started"), ("start", "ran")]);
+    assert_eq!(Lab::words(&report), expected);
     let json = report.stages_json();
     let left = json.as_array().unwrap().iter().find(|stage| stage["name"] == "left").unwrap();
     assert_eq!(left["error"], serde_json::json!(["row 7 is no number"]));
     assert_eq!(left["hint"], "look at it");
     let tmp = lab.store().folder().join("tmp");
     assert_eq!(fs::read_dir(tmp).unwrap().count(), 0, "nothing half-written stays");
+
+    let report = lab.execute(1, &[], None, true);
+    assert_eq!(report.ending(), Ending::Failed);
+    expected.extend([("right", "ran"), ("start", "up-to-date")]);
+    assert_eq!(Lab::words(&report), expected);
     lab.ran();
     lab.act("left", || Ok(Outcome::default()));
     assert_eq!(lab.run(), ["left", "end"]);
+}
+
+#[test]
+fn after_a_failure_stages_that_run_come_to_their_end() {
+    let mut lab = Lab::new(&[("bad", &[]), ("good", &[]), ("late", &["good"]), ("other", &[])]);
+    // `bad` fails once `good` runs, and `good` ends once the failure has been said
+    let both = Arc::new(Barrier::new(2));
+    let (here, said) = (both.clone(), lab.said.clone());
+    lab.act("bad", move || {
+        here.wait();
+        Err(StageError::failed("as it must"))
+    });
+    lab.act("good", move || {
+        both.wait();
+        let deadline = SystemTime::now() + Duration::from_secs(20);
+        while !String::from_utf8_lossy(&said.lock().unwrap()).contains("bad: failed") {
+            assert!(SystemTime::now() < deadline, "the failure is not said");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // the other worker finds out that nothing more starts
+        std::thread::sleep(Duration::from_millis(100));
+        Ok(Outcome::default())
+    });
+    let report = lab.run_with(2, &[], None);
+    assert_eq!(report.ending(), Ending::Failed);
+    let expected = [("bad", "failed"), ("good", "ran"), ("late", "not-started"), ("other", "not-started")];
+    assert_eq!(Lab::words(&report), BTreeMap::from(expected));
 }
 
 #[test]
@@ -459,7 +497,7 @@ fn a_full_disk_fails_the_stage_and_leaves_nothing() {
     });
     assert_eq!(lab.run_with(1, &[], None).ending(), Ending::Failed);
     assert_eq!(fs::read_dir(lab.store().folder().join("tmp")).unwrap().count(), 0);
-    assert_eq!(lab.store().keys().unwrap().len(), 2);
+    assert_eq!(lab.store().keys().unwrap().len(), 1, "what was made before stays");
 }
 
 #[test]

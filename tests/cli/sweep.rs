@@ -97,12 +97,22 @@ fn a_killed_sweep_goes_on_and_ends_in_the_same_table() {
 }
 
 #[test]
-fn one_failing_branch_leaves_the_others_their_results() {
+fn one_failing_branch_leaves_the_others_their_results_on_request() {
     let project = project();
-    let sweep = SWEEP.replace("Seed([1, 2, 3])", "Set(\"train.optimizer.lr\", [1e-3, 1e30])");
+    let sweep = SWEEP.replace("Seed([1, 2, 3])", "Set(\"train.optimizer.lr\", [1e30, 1e-3])");
     fs::write(project.path("pipelines/grid.ron"), sweep).unwrap();
-    let table = project.call(&["sweep", "pipelines/grid.ron"]).expect(1);
-    assert!(table.err.contains("is not finite") && table.out.contains("0.001"), "{table:?}");
+    let stopped = project.call(&["sweep", "pipelines/grid.ron", "--jobs", "1"]).expect(1);
+    assert!(stopped.err.contains("is not finite"), "{stopped:?}");
+    // a log, its encoding, two models; of a training and an evaluation a cell, the first training fails
+    assert!(stopped.err.contains("\n1 of 16 stages failed, 1 need them, "), "{stopped:?}");
+    assert!(stopped.err.contains("\nhint: `--keep-going` "), "{stopped:?}");
+    assert!(!stopped.out.contains("click"), "nothing starts after the failure: {stopped:?}");
+
+    let table = project.call(&["sweep", "pipelines/grid.ron", "--keep-going"]).expect(1);
+    assert_eq!(table.err.matches("is not finite").count(), 3, "every failure is told: {table:?}");
+    assert!(table.err.contains("\n3 of 16 stages failed, 3 need them, 0 not started\n"), "{table:?}");
+    assert!(!table.err.contains("--keep-going"), "{table:?}");
+    assert!(table.out.contains("0.001"), "{table:?}");
 }
 
 #[test]
