@@ -9,6 +9,7 @@ mod golden;
 mod graph;
 mod interrupt;
 mod list;
+mod live;
 mod metrics;
 mod output;
 mod plan;

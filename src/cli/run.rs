@@ -75,7 +75,7 @@ pub(super) fn stop_at_failure<'a>(
 ) -> Result<Call<'a>, Failure> {
     let Selection { forced, selected, device } = project.select(args)?;
     let site = project.site(device);
-    Ok(Call { site, jobs, keep_going: false, forced, selected, cancelled })
+    Ok(Call { site, jobs, keep_going: false, forced, selected, cancelled, observer: &() })
 }
 
 /// Runs what is out of date as a call says.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 
 use super::failure::Failure;
+use super::live::Live;
 use super::project::{Project, RootArg, SelectionArgs};
 use super::{Exit, interrupt, output, run, tables};
 use crate::comparison::Table;
@@ -55,21 +56,15 @@ pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
     output::say(&format!("{} cells, {} stages", grid.cells.len(), grid.pipeline.stages.len()));
     let everything = SelectionArgs { force: Vec::new(), until: None, device: "cpu".to_owned() };
     let jobs = args.jobs.unwrap_or_else(cores);
+    let console = output::console(verbose);
+    let live = Live::new(&sweep, &grid, metric, jobs, &console);
     let call = run::stop_at_failure(&project, &everything, jobs, cancelled)?;
-    let call = Call { keep_going: args.keep_going, ..call };
-    let report = run::make(&project, &call, &output::console(verbose))?;
+    let report = run::make(&project, &Call { keep_going: args.keep_going, observer: &live, ..call }, &console)?;
+    live.end();
 
     let found: HashMap<String, Evaluation> =
         Results::of_report(&report)?.evaluations.into_iter().map(|found| (found.stage, found.evaluation)).collect();
-    let measured = |cell: usize| {
-        let stages = grid.cells[cell].stages.values();
-        let stage = |name: &&String| grid.pipeline.stages.get(*name);
-        let evaluate = stages.filter(|name| stage(name).is_some_and(|stage| measures(stage, metric)));
-        let evaluation = evaluate.filter_map(|stage| found.get(stage)).next()?;
-        let values = evaluation.values.iter().filter(|value| value.metric == metric.name());
-        Some(values.map(|value| (value.task.clone(), value.value)).collect())
-    };
-    let table = Table::of_sweep(&sweep, &grid, metric, measured);
+    let table = Table::of_sweep(&sweep, &grid, metric, &found);
     match if args.json { Format::Json } else { args.format } {
         Format::Json => output::print_json(&table)?,
         Format::Csv => output::print(&table.csv())?,

@@ -7,5 +7,6 @@ mod of_sweep;
 mod statistics;
 mod table;
 
+pub use of_sweep::{Numbers, measured};
 pub use statistics::{Difference, Sample, paired_t_test};
 pub use table::{Entry, Row, Runs, Table, Variant};

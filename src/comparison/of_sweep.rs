@@ -1,18 +1,28 @@
 //! The table of a sweep: its cells, sorted into rows, columns and runs.
 
+use std::collections::HashMap;
+
 use super::{Runs, Table, Variant};
 use crate::balance::Balancer;
-use crate::metric::Metric;
-use crate::spec::{Axis, Choice, Grid, Sweep};
+use crate::metric::{Evaluation, Metric};
+use crate::spec::{Axis, Choice, Grid, Stage, Sweep};
+
+/// A number for each task, and after the tasks their mean.
+pub type Numbers = Vec<(String, Option<f64>)>;
 
 impl Table {
-    /// The table of one metric of a sweep. `measured` gives what a cell came to: a number for each task and their mean, or
-    /// nothing. Columns are countries and tasks, runs are seeds, and the other axes on which cells differ make the rows.
-    pub fn of_sweep(
+    /// The table of one metric of a sweep, given what its `Evaluate` stages came to by now. Columns are countries and tasks,
+    /// runs are seeds, and the other axes on which cells differ make the rows.
+    pub fn of_sweep(sweep: &Sweep, grid: &Grid, metric: Metric, found: &HashMap<String, Evaluation>) -> Self {
+        Self::of_cells(sweep, grid, metric, |cell| measured(grid, cell, metric, found))
+    }
+
+    /// The same where `measured` gives what a cell came to.
+    fn of_cells(
         sweep: &Sweep,
         grid: &Grid,
         metric: Metric,
-        measured: impl Fn(usize) -> Option<Vec<(String, Option<f64>)>>,
+        measured: impl Fn(usize) -> Option<Numbers>,
     ) -> Self {
         let role = |wanted: fn(&Axis) -> bool| sweep.over.iter().position(wanted);
         let country = role(|axis| matches!(axis, Axis::Country(_)));
@@ -79,6 +89,16 @@ impl Table {
     }
 }
 
+/// What a cell of a sweep came to by one metric; nothing while no stage of it has measured that.
+pub fn measured(grid: &Grid, cell: usize, metric: Metric, found: &HashMap<String, Evaluation>) -> Option<Numbers> {
+    let measures = |stage: &&String| {
+        matches!(grid.pipeline.stages.get(*stage), Some(Stage::Evaluate(stage)) if stage.metrics.contains(&metric))
+    };
+    let evaluation = grid.cells[cell].stages.values().filter(measures).find_map(|stage| found.get(stage))?;
+    let values = evaluation.values.iter().filter(|value| value.metric == metric.name());
+    Some(values.map(|value| (value.task.clone(), value.value)).collect())
+}
+
 /// The class of a row's balancer.
 fn class(sweep: &Sweep, row_axes: &[usize], key: &[usize]) -> Option<&'static str> {
     let of_axis = |(&axis, &value): (&usize, &usize)| match &sweep.over[axis] {
@@ -116,7 +136,7 @@ mod tests {
             (0..12).map(|at| Cell { values: vec![at / 6, at / 3 % 2, at % 3], stages: Default::default() }).collect();
         let pipeline = Pipeline { name: "p".into(), stages: Default::default(), golden: None };
         let grid = Grid { cells, pipeline };
-        Table::of_sweep(&sweep, &grid, metric, |cell| {
+        Table::of_cells(&sweep, &grid, metric, |cell| {
             let values = &grid.cells[cell].values;
             Some(vec![("click".to_owned(), value(values, 0)), (MEAN.to_owned(), value(values, 1))])
         })

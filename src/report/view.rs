@@ -1,6 +1,6 @@
 //! Gathers what a page shows: from the plan what is up to date, from the store what was made, from a sweep its tables.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::chart::{COLOURS, Chart, Line};
@@ -13,7 +13,7 @@ use crate::metric::{Evaluation, Metric};
 use crate::plan::{Plan, Record, Verdict};
 use crate::readable;
 use crate::run::{Results, StageEvaluation};
-use crate::spec::{Axis, Grid, Pipeline, Stage, Sweep};
+use crate::spec::{Axis, Cell, Grid, Pipeline, Stage, Sweep};
 use crate::stage::train::CURVE;
 use crate::store::{Artifact, Lookup, Machine, Store};
 
@@ -219,24 +219,16 @@ impl Gathered<'_> {
     }
 
     fn sweep(&mut self, page: &mut Page, sweep: &Sweep, grid: &Grid, results: &Results) {
-        let by_stage: BTreeMap<&str, &StageEvaluation> =
-            results.evaluations.iter().map(|found| (found.stage.as_str(), found)).collect();
-        let current = |cell: usize| {
-            let stages = grid.cells[cell].stages.values();
-            stages.filter_map(|stage| by_stage.get(stage.as_str()).copied()).filter(|found| found.reached)
+        let current = results.evaluations.iter().filter(|found| found.reached);
+        let found: HashMap<String, Evaluation> =
+            current.map(|found| (found.stage.clone(), found.evaluation.clone())).collect();
+        let is_done = |cell: &&Cell| cell.stages.values().any(|stage| found.contains_key(stage));
+        page.cells = Some(CellCount { done: grid.cells.iter().filter(is_done).count(), all: grid.cells.len() });
+        let has = |metric: &&Metric| {
+            found.values().flat_map(|evaluation| &evaluation.values).any(|value| value.metric == metric.name())
         };
-        let done = (0..grid.cells.len()).filter(|&cell| current(cell).next().is_some()).count();
-        page.cells = Some(CellCount { done, all: grid.cells.len() });
-        let measured: BTreeSet<&str> = (0..grid.cells.len())
-            .flat_map(current)
-            .flat_map(|found| &found.evaluation.values)
-            .map(|value| value.metric.as_str())
-            .collect();
-        for &metric in Metric::ALL.iter().filter(|metric| measured.contains(metric.name())) {
-            let table = Table::of_sweep(sweep, grid, metric, |cell| {
-                let mut found = current(cell).map(|found| numbers(&found.evaluation, metric));
-                found.find(|numbers| !numbers.is_empty())
-            });
+        for &metric in Metric::ALL.iter().filter(has) {
+            let table = Table::of_sweep(sweep, grid, metric, &found);
             page.findings.extend(findings::of_table(&table));
             page.comparisons.push(Comparison::new("", &table));
         }
@@ -249,7 +241,7 @@ impl Gathered<'_> {
         let is = |axis: usize, wanted: fn(&Axis) -> bool| wanted(&sweep.over[axis]);
         let is_country = |axis: usize| is(axis, |axis| matches!(axis, Axis::Country(_)));
         let is_seed = |axis: usize| is(axis, |axis| matches!(axis, Axis::Seed(_)));
-        let named = |cell: &crate::spec::Cell, pick: &dyn Fn(usize) -> bool| -> String {
+        let named = |cell: &Cell, pick: &dyn Fn(usize) -> bool| -> String {
             let axes = (0..sweep.over.len()).filter(|&axis| sweep.over[axis].len() > 1 && pick(axis));
             axes.map(|axis| labels[axis][cell.values[axis]].clone()).collect::<Vec<_>>().join(" · ")
         };
@@ -290,12 +282,6 @@ impl Gathered<'_> {
         }
         page.overview = charts.iter().filter(|chart| chart.is_worth_drawing()).map(Chart::to_string).collect();
     }
-}
-
-/// The numbers of one metric, task by task.
-fn numbers(evaluation: &Evaluation, metric: Metric) -> Vec<(String, Option<f64>)> {
-    let values = evaluation.values.iter().filter(|value| value.metric == metric.name());
-    values.map(|value| (value.task.clone(), value.value)).collect()
 }
 
 /// `evaluate: mean Auc 0.7786 on 9998 test rows, 0.8174 is the best attainable.`

@@ -18,7 +18,12 @@ pub struct Console {
 }
 
 enum Output {
-    Bars { all: MultiProgress, colour: bool },
+    Bars {
+        all: MultiProgress,
+        colour: bool,
+        /// What stands above the bars.
+        above: Mutex<Option<ProgressBar>>,
+    },
     Lines(Mutex<Box<dyn Write + Send>>),
 }
 
@@ -26,7 +31,7 @@ impl Console {
     /// Bars on the terminal behind standard error.
     pub fn bars(colour: bool) -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-        Self { output: Output::Bars { all, colour } }
+        Self { output: Output::Bars { all, colour, above: Mutex::default() } }
     }
 
     /// Plain lines.
@@ -56,7 +61,32 @@ impl Console {
         }
     }
 
-    fn line(&self, line: &str) {
+    /// The rows and columns of the terminal that shows bars; nothing where lines are printed.
+    pub fn terminal(&self) -> Option<(usize, usize)> {
+        let Output::Bars { .. } = &self.output else { return None };
+        let (rows, columns) = ::console::Term::stderr().size();
+        Some((rows.into(), columns.into()))
+    }
+
+    /// Shows lines above the bars, in place of those that are there; no text takes them away. Where there is no
+    /// [`Self::terminal`], nothing happens.
+    pub fn show_above(&self, text: &str) {
+        let Output::Bars { all, above, .. } = &self.output else { return };
+        let mut above = above.lock().unwrap_or_else(PoisonError::into_inner);
+        if text.is_empty() {
+            if let Some(old) = above.take() {
+                old.finish_and_clear();
+            }
+            return;
+        }
+        let style = || ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+        // first: where a terminal is too low for everything, bars are left out
+        let shown = above.get_or_insert_with(|| all.insert(0, ProgressBar::new(0).with_style(style())));
+        shown.set_message(text.to_owned());
+    }
+
+    /// Prints a line, above everything that moves.
+    pub fn line(&self, line: &str) {
         // Nobody can be told that standard error is gone.
         let _: io::Result<()> = match &self.output {
             Output::Bars { all, .. } => all.println(line),
@@ -89,7 +119,7 @@ impl Progress for StageProgress<'_> {
     fn begin(&self, total: u64, unit: &str) {
         self.update(|state| {
             (state.total, state.unit) = (total, unit.to_owned());
-            let Output::Bars { all, colour } = &self.console.output else { return };
+            let Output::Bars { all, colour, .. } = &self.console.output else { return };
             if let Some(old) = state.bar.take() {
                 old.finish_and_clear();
             }

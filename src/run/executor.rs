@@ -7,7 +7,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use super::cores::Cores;
-use super::maker::Maker;
+use super::maker::{Made, Maker};
 use super::{Console, Report, StageResult};
 use crate::plan::{Graph, Record, Site};
 use crate::stage::StageError;
@@ -27,6 +27,22 @@ pub struct Call<'a> {
     pub selected: Vec<bool>,
     /// Set from outside when the user wants to stop.
     pub cancelled: &'a AtomicBool,
+    /// Told what comes of the stages.
+    pub observer: &'a dyn Observer,
+}
+
+/// Told what comes of stages as soon as it is known, on whichever thread that happens.
+pub trait Observer: Sync {
+    /// A stage has its artifact.
+    fn made(&self, stage: &str, made: &Made);
+    /// A stage failed; what reads it will not be made.
+    fn failed(&self, stage: &str);
+}
+
+/// Nobody.
+impl Observer for () {
+    fn made(&self, _stage: &str, _made: &Made) {}
+    fn failed(&self, _stage: &str) {}
 }
 
 /// Brings the selected stages up to date and writes the pipeline's record.
@@ -49,11 +65,11 @@ pub fn execute(
     let maker = Maker::new(graph, store, record, call, console, &cores);
     let board = Board::new(graph, &call.selected, call.keep_going, &cores);
     if workers <= 1 {
-        work(&maker, &board);
+        work(&maker, &board, call.observer);
     } else {
         thread::scope(|scope| {
             for _ in 0..workers {
-                scope.spawn(|| work(&maker, &board));
+                scope.spawn(|| work(&maker, &board, call.observer));
             }
         });
     }
@@ -68,15 +84,19 @@ pub fn execute(
 }
 
 /// Takes ready stages until none is left.
-fn work(maker: &Maker, board: &Board) {
+fn work(maker: &Maker, board: &Board, observer: &dyn Observer) {
     while let Some(stage) = board.next(maker.cancelled) {
+        let name = &maker.graph.nodes()[stage].name;
         let result = maker.make(stage);
-        if let Err(error) = &result {
-            let name = &maker.graph.nodes()[stage].name;
-            let what = if matches!(error, StageError::Interrupted) { "interrupted" } else { "failed" };
-            maker.console.say(name, what);
+        match &result {
+            Ok(made) => observer.made(name, made),
+            Err(StageError::Interrupted) => maker.console.say(name, "interrupted"),
+            Err(_) => {
+                maker.console.say(name, "failed");
+                observer.failed(name);
+            }
         }
-        board.settle(maker.graph, stage, result);
+        board.settle(maker.graph, stage, result.map(|_| ()));
     }
 }
 

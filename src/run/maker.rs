@@ -84,16 +84,15 @@ impl<'a> Maker<'a> {
     }
 
     /// Brings a stage up to date; all stages that it reads must be made.
-    pub(super) fn make(&self, stage: usize) -> Result<(), StageError> {
+    pub(super) fn make(&self, stage: usize) -> Result<Made, StageError> {
         self.make_trusting(stage, if self.forced[stage] { Trust::Nothing } else { Trust::Stat })
     }
 
-    fn make_trusting(&self, stage: usize, trust: Trust) -> Result<(), StageError> {
+    fn make_trusting(&self, stage: usize, trust: Trust) -> Result<Made, StageError> {
         if trust == Trust::Stat
             && let Lookup::Intact(artifact) = self.store.lookup(self.recipe(stage)?.key())?
         {
-            self.publish(stage, artifact, How::UpToDate);
-            return Ok(());
+            return Ok(self.publish(stage, artifact, How::UpToDate));
         }
         self.verify_inputs(stage)?;
         // Verifying may have remade an input with another content.
@@ -111,8 +110,7 @@ impl<'a> Maker<'a> {
         match found {
             Lookup::Intact(artifact) if trust != Trust::Nothing => {
                 let how = if waited { How::Shared } else { How::UpToDate };
-                self.publish(stage, artifact, how);
-                return Ok(());
+                return Ok(self.publish(stage, artifact, how));
             }
             Lookup::Damaged(what) => {
                 self.console.warn(
@@ -132,9 +130,11 @@ impl<'a> Maker<'a> {
         for source in self.graph.sources(stage) {
             match self.artifact(source)?.verify() {
                 Ok(()) => {}
-                Err(StoreError::Damaged { .. }) => self.make_trusting(source, Trust::Digests).inspect_err(|_| {
-                    self.console.say(self.name(source), "could not be made again");
-                })?,
+                Err(StoreError::Damaged { .. }) => {
+                    self.make_trusting(source, Trust::Digests).inspect_err(|_| {
+                        self.console.say(self.name(source), "could not be made again");
+                    })?;
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -174,7 +174,7 @@ impl<'a> Maker<'a> {
         lock: &KeyLock,
         reasons: Vec<Reason>,
         trust: Trust,
-    ) -> Result<(), StageError> {
+    ) -> Result<Made, StageError> {
         let node = self.node(stage);
         let listed: Vec<String> = reasons.iter().map(Reason::to_string).collect();
         self.console.say(&node.name, &format!("runs ({})", listed.join(", ")));
@@ -200,8 +200,7 @@ impl<'a> Maker<'a> {
             tracing::warn!(%error, "checkpoints of a finished stage stay");
         }
         self.console.say(&node.name, &format!("done in {:.1} s{}", took.as_secs_f64(), after_colon(&artifact)));
-        self.publish(stage, artifact, How::Ran { reasons, took });
-        Ok(())
+        Ok(self.publish(stage, artifact, How::Ran { reasons, took }))
     }
 
     fn context<'b>(&'b self, progress: &'b super::console::StageProgress<'b>, scratch: &'b Path) -> Context<'b> {
@@ -223,8 +222,10 @@ impl<'a> Maker<'a> {
         made.ok_or_else(|| StageError::failed(format!("`{}` is not made yet", self.name(stage))))
     }
 
-    fn publish(&self, stage: usize, artifact: Artifact, how: How) {
-        self.made()[stage] = Some(Made { artifact, how });
+    fn publish(&self, stage: usize, artifact: Artifact, how: How) -> Made {
+        let made = Made { artifact, how };
+        self.made()[stage] = Some(made.clone());
+        made
     }
 
     fn made(&self) -> MutexGuard<'_, Vec<Option<Made>>> {

@@ -10,7 +10,7 @@ mod report;
 mod results;
 
 pub use console::Console;
-pub use executor::{Call, execute};
+pub use executor::{Call, Observer, execute};
 pub use golden::{Comparison as GoldenComparison, GoldenError, GoldenMetrics, Line, Verdict as GoldenVerdict};
 pub use maker::{How, Made};
 pub use report::{Ending, Report, StageReport, StageResult};

@@ -28,6 +28,18 @@ pub struct StageEvaluation {
     pub reached: bool,
 }
 
+impl StageEvaluation {
+    /// What the artifact of an `Evaluate` stage holds.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(stage: &str, artifact: &Artifact, reached: bool) -> Result<Self, ResultsError> {
+        let mut evaluation: Evaluation = json(artifact, METRICS)?;
+        evaluation.simulated |= artifact.manifest().simulated;
+        Ok(Self { stage: stage.to_owned(), evaluation, reached })
+    }
+}
+
 /// The tables of one `Compare` stage.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StageTables {
@@ -141,9 +153,7 @@ impl Results {
         let (stage, simulated) = (stage.to_owned(), artifact.manifest().simulated);
         match artifact.manifest().recipe.kind.as_str() {
             "Evaluate" => {
-                let mut evaluation: Evaluation = json(artifact, METRICS)?;
-                evaluation.simulated |= simulated;
-                self.evaluations.push(StageEvaluation { stage, evaluation, reached });
+                self.evaluations.push(StageEvaluation::read(&stage, artifact, reached)?);
             }
             "Compare" => {
                 let tables = json(artifact, compare::TABLES)?;

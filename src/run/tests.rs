@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, SystemTime};
 
-use super::{Call, Console, Ending, Report, execute};
+use super::{Call, Console, Ending, How, Made, Observer, Report, execute};
 use crate::plan::{Graph, Plan, Record, Site, plan};
 use crate::stage::fake::Fake;
 use crate::stage::{Device, Outcome, StageError};
@@ -87,10 +87,17 @@ impl Lab {
     }
 
     fn run_with(&self, jobs: usize, forced: &[&str], until: Option<&str>) -> Report {
-        self.execute(jobs, forced, until, false)
+        self.execute(jobs, forced, until, false, &())
     }
 
-    fn execute(&self, jobs: usize, forced: &[&str], until: Option<&str>, keep_going: bool) -> Report {
+    fn execute(
+        &self,
+        jobs: usize,
+        forced: &[&str],
+        until: Option<&str>,
+        keep_going: bool,
+        observer: &dyn Observer,
+    ) -> Report {
         let (graph, store, digests) = (self.graph(), self.store(), FileDigests::default());
         let record = Record::load(&store, "lab").unwrap();
         let call = Call {
@@ -103,6 +110,7 @@ impl Lab {
                 None => vec![true; graph.nodes().len()],
             },
             cancelled: &self.cancelled,
+            observer,
         };
         execute(&graph, &store, &record, &call, &Console::lines(Log(self.said.clone()))).unwrap()
     }
@@ -337,7 +345,7 @@ fn a_failure_stops_what_depends_on_it_and_on_request_nothing_else() {
     let tmp = lab.store().folder().join("tmp");
     assert_eq!(fs::read_dir(tmp).unwrap().count(), 0, "nothing half-written stays");
 
-    let report = lab.execute(1, &[], None, true);
+    let report = lab.execute(1, &[], None, true, &());
     assert_eq!(report.ending(), Ending::Failed);
     expected.extend([("right", "ran"), ("start", "up-to-date")]);
     assert_eq!(Lab::words(&report), expected);
@@ -371,6 +379,31 @@ fn after_a_failure_stages_that_run_come_to_their_end() {
     assert_eq!(report.ending(), Ending::Failed);
     let expected = [("bad", "failed"), ("good", "ran"), ("late", "not-started"), ("other", "not-started")];
     assert_eq!(Lab::words(&report), BTreeMap::from(expected));
+}
+
+#[test]
+fn an_observer_hears_of_every_stage_that_is_settled() {
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<String>>);
+    impl Observer for Heard {
+        fn made(&self, stage: &str, made: &Made) {
+            let how = if matches!(made.how, How::Ran { .. }) { "ran" } else { "was there" };
+            self.0.lock().unwrap().push(format!("{stage} {how}"));
+        }
+        fn failed(&self, stage: &str) {
+            self.0.lock().unwrap().push(format!("{stage} failed"));
+        }
+    }
+    let mut lab = Lab::diamond();
+    lab.run_with(1, &[], Some("left"));
+    lab.act("right", || Err(StageError::failed("as it must")));
+    let heard = Heard::default();
+    lab.execute(1, &[], None, false, &heard);
+    assert_eq!(*heard.0.lock().unwrap(), ["start was there", "left was there", "right failed"]);
+    heard.0.lock().unwrap().clear();
+    lab.act("right", || Err(StageError::Interrupted));
+    lab.execute(1, &[], None, true, &heard);
+    assert_eq!(*heard.0.lock().unwrap(), ["start was there", "left was there"], "an interruption is no failure");
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn a_grid_runs_shared_stages_once_and_gives_a_table() {
     }
     let again = project.call(&["sweep", "pipelines/grid.ron", "--jobs", "2"]).expect(0);
     assert_eq!(again.out, table.out);
-    assert!(!again.err.contains("runs ("), "nothing runs twice: {again:?}");
+    assert!(!again.err.contains("runs (") && !again.err.contains("cell "), "nothing runs twice: {again:?}");
     let json = project.call(&["sweep", "pipelines/grid.ron", "--json"]).expect(0).json();
     assert_eq!(json["rows"].as_array().map(Vec::len), Some(3));
     assert_eq!(json["rows"][0]["entries"][0]["n"], 3);
@@ -50,6 +50,28 @@ fn a_grid_runs_shared_stages_once_and_gives_a_table() {
     assert!(markdown.out.contains("| class | arch | balancer |") && markdown.out.contains("**0."), "{markdown:?}");
     let csv = project.call(&["sweep", "pipelines/grid.ron", "--format", "csv"]).expect(0);
     assert_eq!(csv.out.lines().count(), 1 + 3 * 3, "{csv:?}");
+}
+
+#[test]
+fn every_cell_is_told_when_it_is_done() {
+    let project = project();
+    let done = project.call(&["sweep", "pipelines/grid.ron", "--jobs", "1", "--metric", "log-loss"]).expect(0);
+    let cells: Vec<&str> = done.err.lines().filter(|line| line.starts_with("cell ")).collect();
+    assert_eq!(cells.len(), 9, "{done:?}");
+    assert!(cells[0].starts_with("cell 1 of 9 done: arch=SingleTask balancer=Ls seed=1: mean LogLoss 0."), "{cells:?}");
+    assert!(cells[8].starts_with("cell 9 of 9 done: arch=Mmoe(experts: 2) balancer=Famo seed=3: mean"), "{cells:?}");
+    // the number is the one of the stage's own line
+    let (_, number) = cells[8].rsplit_once(' ').unwrap();
+    let stage = done.err.lines().rfind(|line| line.starts_with("evaluate [") && line.contains(": done in ")).unwrap();
+    assert!(stage.contains(&format!("mean LogLoss {number}")), "{stage}");
+
+    // a cell that an earlier sweep came to is counted, not told again
+    let sweep = SWEEP.replace("Seed([1, 2, 3])", "Seed([1, 2, 3, 4])");
+    fs::write(project.path("pipelines/grid.ron"), sweep).unwrap();
+    let more = project.call(&["sweep", "pipelines/grid.ron", "--jobs", "1"]).expect(0);
+    let cells: Vec<&str> = more.err.lines().filter(|line| line.starts_with("cell ")).collect();
+    assert_eq!(cells.len(), 3, "{more:?}");
+    assert!(cells[0].starts_with("cell 4 of 12 done: arch=SingleTask balancer=Ls seed=4: mean Auc 0."), "{cells:?}");
 }
 
 #[test]
@@ -107,12 +129,14 @@ fn one_failing_branch_leaves_the_others_their_results_on_request() {
     assert!(stopped.err.contains("\n1 of 16 stages failed, 1 need them, "), "{stopped:?}");
     assert!(stopped.err.contains("\nhint: `--keep-going` "), "{stopped:?}");
     assert!(!stopped.out.contains("click"), "nothing starts after the failure: {stopped:?}");
+    assert!(stopped.err.contains("\n1 of 6 cells failed\n"), "{stopped:?}");
 
     let table = project.call(&["sweep", "pipelines/grid.ron", "--keep-going"]).expect(1);
     assert_eq!(table.err.matches("is not finite").count(), 3, "every failure is told: {table:?}");
     assert!(table.err.contains("\n3 of 16 stages failed, 3 need them, 0 not started\n"), "{table:?}");
     assert!(!table.err.contains("--keep-going"), "{table:?}");
-    assert!(table.out.contains("0.001"), "{table:?}");
+    assert_eq!(table.err.lines().filter(|line| line.starts_with("cell ")).count(), 3, "{table:?}");
+    assert!(table.err.contains("\n3 of 6 cells failed\n") && table.out.contains("0.001"), "{table:?}");
 }
 
 #[test]
