@@ -112,6 +112,36 @@ mod signals {
     }
 
     #[test]
+    fn who_waits_takes_over_from_a_killed_process_at_its_checkpoint() {
+        let longer =
+            ["run", "pipelines/small.ron", "--json", "--set", "train.epochs=200", "--set", "train.patience=200"];
+        let (shared, whole) = (Project::new(), Project::new());
+        let expected = whole.call(&longer).expect(0);
+        let mut first = shared.start(&longer);
+        first.wait_for("train: runs");
+        let mut second = shared.start(&longer);
+        second.wait_for("train: waits for process");
+        shared.wait_for_checkpoint();
+        first.signal("KILL");
+        let first = first.end();
+        let second = second.end().expect(0);
+        assert!(second.err.contains("which makes it as `small/train`"), "{second:?}");
+        assert_eq!(second.results()[..3], ["download=up-to-date", "preprocess=up-to-date", "model=up-to-date"]);
+        assert_eq!(second.ran(), ["train", "evaluate"]);
+        assert!(second.err.contains("train: runs (never run, goes on from a checkpoint)"), "{second:?}");
+        let epochs = |said: &str| said.lines().filter(|line| line.starts_with("train: epoch ")).count();
+        let (_, resumed) = second.err.split_once("train: resuming after epoch ").expect("it says where it goes on");
+        let resumed: usize = resumed.lines().next().unwrap().parse().unwrap();
+        // an epoch is told just before its checkpoint is written
+        let before = epochs(&first.err);
+        assert!(resumed > 0 && (resumed == before || resumed + 1 == before), "{before} epochs, then after {resumed}");
+        assert_eq!(epochs(&second.err), 200 - resumed);
+        assert_eq!(second.json()["metrics"], expected.json()["metrics"]);
+        let content = |called: &crate::project::Called| called.json()["stages"][3]["content"].clone();
+        assert_eq!(content(&second), content(&expected), "the same bytes");
+    }
+
+    #[test]
     fn two_processes_make_everything_once() {
         let project = Project::new();
         let longer = ["run", "pipelines/small.ron", "--json", "--set", "train.epochs=60", "--set", "train.patience=60"];

@@ -1,5 +1,6 @@
 //! `sweep`: grids, killed and taken up again.
 
+use std::collections::HashSet;
 use std::fs;
 use std::process::Stdio;
 use std::thread;
@@ -95,15 +96,22 @@ fn jobs_and_cores_make_no_difference() {
     assert_eq!(one, sweep("3", "5"), "pools of two threads and of one");
 }
 
+/// The stages that a call said it was done with.
+fn done(said: &str) -> impl Iterator<Item = &str> {
+    said.lines().filter_map(|line| Some(line.split_once(": done in ")?.0))
+}
+
 #[test]
 fn a_killed_sweep_goes_on_and_ends_in_the_same_table() {
     let (undisturbed, disturbed) = (project(), project());
     let expected = undisturbed.call(&["sweep", "pipelines/grid.ron", "--json"]).expect(0).out;
+    let said = disturbed.path("said");
+    let mut attempts = String::new();
     for patience in [150, 400, 700] {
         let mut child = disturbed
-            .command(&["sweep", "pipelines/grid.ron"])
+            .command(&["sweep", "pipelines/grid.ron", "--jobs", "2"])
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(fs::File::create(&said).unwrap())
             .spawn()
             .unwrap();
         let start = Instant::now();
@@ -112,10 +120,39 @@ fn a_killed_sweep_goes_on_and_ends_in_the_same_table() {
         }
         let _ = child.kill();
         let _ = child.wait();
+        attempts.push_str(&fs::read_to_string(&said).unwrap());
+        // the last line may have been cut short
+        attempts.push('\n');
     }
-    assert_eq!(disturbed.call(&["sweep", "pipelines/grid.ron", "--json"]).expect(0).out, expected);
+    let last = disturbed.call(&["sweep", "pipelines/grid.ron", "--json"]).expect(0);
+    assert_eq!(last.out, expected);
+    attempts.push_str(&last.err);
+    let mut finished = HashSet::new();
+    for line in attempts.lines() {
+        if let Some((stage, _)) = line.split_once(": runs (") {
+            assert!(!finished.contains(stage), "`{stage}` was done and runs again: {attempts}");
+        }
+        finished.extend(done(line));
+    }
+    // two jobs may each have been killed three times between making a stage and saying so
+    assert!((20..=26).contains(&finished.len()), "{attempts}");
     let verified = disturbed.call(&["cache", "verify"]).expect(0);
     assert!(verified.out.contains(" 0 damaged"), "{verified:?}");
+}
+
+#[test]
+fn two_sweeps_share_a_store_and_the_work() {
+    let (alone, shared) = (project(), project());
+    let expected = alone.call(&["sweep", "pipelines/grid.ron", "--json"]).expect(0).out;
+    let arguments = ["sweep", "pipelines/grid.ron", "--json", "--jobs", "2"];
+    let (first, second) = (shared.start(&arguments), shared.start(&arguments));
+    let (first, second) = (first.end().expect(0), second.end().expect(0));
+    assert_eq!((&first.out, &second.out), (&expected, &expected));
+    let mut made: Vec<&str> = done(&first.err).chain(done(&second.err)).collect();
+    assert_eq!(made.len(), 26, "every stage is made");
+    made.sort_unstable();
+    made.dedup();
+    assert_eq!(made.len(), 26, "and none twice: {} {}", first.err, second.err);
 }
 
 #[test]
