@@ -4,6 +4,7 @@
 mod balance;
 mod cache;
 mod check;
+mod completions;
 mod failure;
 mod golden;
 mod graph;
@@ -21,7 +22,7 @@ mod tables;
 
 use std::process::ExitCode;
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use failure::Failure;
@@ -65,6 +66,8 @@ enum Command {
     List(list::Args),
     /// Look into the artifact store.
     Cache(cache::Args),
+    /// Print a shell's completions of all commands and options.
+    Completions(completions::Args),
 }
 
 /// How the program ends.
@@ -95,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Balance(args) => balance::main(&args),
         Command::List(args) => list::main(&args),
         Command::Cache(args) => cache::main(&args),
+        Command::Completions(args) => completions::main(&args, Cli::command()),
     };
     let exit = result.unwrap_or_else(|failure: Failure| {
         failure.print();

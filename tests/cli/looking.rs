@@ -1,7 +1,7 @@
 //! `check`, `graph`, `metrics`, `list` and `cache`: looking without running.
 
 use std::fs;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use crate::project::Project;
 
@@ -230,4 +230,29 @@ fn two_runs_stand_side_by_side() {
     let wrong = project.call(&["metrics", "diff", "nothing.json", "pipelines/small.ron"]).expect(2);
     assert!(wrong.err.contains("cannot read metrics from `nothing.json`"), "{wrong:?}");
     project.call(&["metrics"]).expect(2);
+}
+
+#[test]
+fn completions_know_every_command_and_are_sound() {
+    let project = Project::new();
+    let help = project.call(&["--help"]).expect(0).out;
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let commands: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(commands.contains(&"run") && commands.contains(&"completions"), "{help}");
+    let bash = project.call(&["completions", "bash"]).expect(0).out;
+    for command in commands {
+        assert!(bash.contains(&format!("mtorec,{command})")), "{command} is not completed");
+    }
+    assert!(bash.contains("--keep-going"), "options are completed too");
+    fs::write(project.path("completions.bash"), &bash).unwrap();
+    // where there is a bash, it has to understand them
+    if let Ok(parsed) = Command::new("bash").arg("-n").arg(project.path("completions.bash")).output() {
+        assert!(parsed.status.success() && parsed.stderr.is_empty(), "{parsed:?}");
+    }
+    for shell in ["zsh", "fish", "elvish", "powershell"] {
+        let script = project.call(&["completions", shell]).expect(0).out;
+        assert!(script.contains("golden") && script != bash, "{shell}");
+    }
+    let wrong = project.call(&["completions", "tcsh"]).expect(2);
+    assert!(wrong.err.contains("possible values: bash, elvish, fish, powershell, zsh"), "{wrong:?}");
 }
