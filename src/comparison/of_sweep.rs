@@ -18,12 +18,7 @@ impl Table {
     }
 
     /// The same where `measured` gives what a cell came to.
-    fn of_cells(
-        sweep: &Sweep,
-        grid: &Grid,
-        metric: Metric,
-        measured: impl Fn(usize) -> Option<Numbers>,
-    ) -> Self {
+    fn of_cells(sweep: &Sweep, grid: &Grid, metric: Metric, measured: impl Fn(usize) -> Option<Numbers>) -> Self {
         let role = |wanted: fn(&Axis) -> bool| sweep.over.iter().position(wanted);
         let country = role(|axis| matches!(axis, Axis::Country(_)));
         let seed = role(|axis| matches!(axis, Axis::Seed(_)));
@@ -91,9 +86,7 @@ impl Table {
 
 /// What a cell of a sweep came to by one metric; nothing while no stage of it has measured that.
 pub fn measured(grid: &Grid, cell: usize, metric: Metric, found: &HashMap<String, Evaluation>) -> Option<Numbers> {
-    let measures = |stage: &&String| {
-        matches!(grid.pipeline.stages.get(*stage), Some(Stage::Evaluate(stage)) if stage.metrics.contains(&metric))
-    };
+    let measures = |stage: &&String| matches!(grid.pipeline.stages.get(*stage), Some(Stage::Evaluate(stage)) if stage.metrics.contains(&metric));
     let evaluation = grid.cells[cell].stages.values().filter(measures).find_map(|stage| found.get(stage))?;
     let values = evaluation.values.iter().filter(|value| value.metric == metric.name());
     Some(values.map(|value| (value.task.clone(), value.value)).collect())
