@@ -176,7 +176,7 @@ mod tests {
         let points = vec![(0.1, 0.1), (0.3, 0.25)];
         let lines = vec![Line { name: "click".into(), colour: 0, points }];
         let text = Chart { x: "predicted", lines, diagonal: true, ..Chart::default() }.to_string();
-        let path = |class: &str| text.split(class).nth(1).unwrap().split('"').nth(2).unwrap().to_owned();
+        let path = |class: &str| text.split(class).nth(1).unwrap().split('"').nth(1).unwrap().to_owned();
         let diagonal = path("class=\"level\"");
         let line = path("class=\"line c0\"");
         let first = line.split(' ').next().unwrap().replace(',', " ");
