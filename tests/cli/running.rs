@@ -70,6 +70,25 @@ fn force_and_until_choose_stages() {
 }
 
 #[test]
+fn after_a_failure_only_a_call_that_keeps_going_starts_more() {
+    let project = Project::new();
+    project.edit(
+        "\"train\": Train(",
+        "\"worse\": Train(model: \"model\", data: \"preprocess\", optimizer: Adam(lr: 1e30)),\n\"train\": Train(",
+    );
+    let stopped = project.call(&["run", "pipelines/small.ron", "--json"]).expect(1);
+    assert_eq!(stopped.results()[3..], ["worse=failed", "train=not-started", "evaluate=not-started"]);
+    assert_eq!(stopped.json()["ending"], "failed");
+    assert!(stopped.err.contains("\n1 of 6 stages failed, 0 need them, 2 not started\n"), "{stopped:?}");
+    assert!(stopped.err.contains("\nhint: `--keep-going` "), "{stopped:?}");
+    let table = project.call(&["run", "pipelines/small.ron"]).expect(1);
+    assert!(table.out.contains("not started"), "{table:?}");
+    let kept = project.call(&["run", "pipelines/small.ron", "--json", "--keep-going"]).expect(1);
+    assert_eq!(kept.results()[3..], ["worse=failed", "train=ran", "evaluate=ran"]);
+    assert!(kept.err.contains("error: stage `worse`: ") && !kept.err.contains("--keep-going"), "{kept:?}");
+}
+
+#[test]
 fn jobs_make_no_difference() {
     let (one, four) = (Project::new(), Project::new());
     let (one, four) = (one.run(&["--jobs", "1"]), four.run(&["--jobs", "4"]));
