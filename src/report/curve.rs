@@ -28,6 +28,9 @@ enum Noted {
     },
 }
 
+/// Finds in a note where it stands and its numbers, task by task or pair by pair.
+type Pick = fn(&Noted) -> Option<(f64, &[Option<f64>])>;
+
 /// A learning curve.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Curve {
@@ -64,7 +67,7 @@ impl Curve {
             Noted::Epoch { epoch, steps, best: true, .. } => Some((f64::from(*epoch), *steps)),
             _ => None,
         });
-        let by_epoch = |pick: fn(&Noted) -> Option<(f64, &[Option<f64>])>| self.lines(pick, &name);
+        let by_epoch = |pick: Pick| self.lines(pick, &name);
         let mut validation = by_epoch(|noted| match noted {
             Noted::Epoch { epoch, valid_auc, .. } => Some((f64::from(*epoch), valid_auc)),
             Noted::Step { .. } => None,
@@ -120,11 +123,7 @@ impl Curve {
     }
 
     /// A line for each of the numbers that `pick` finds in a note.
-    fn lines(
-        &self,
-        pick: impl Fn(&Noted) -> Option<(f64, &[Option<f64>])>,
-        name: &dyn Fn(usize) -> String,
-    ) -> Vec<Line> {
+    fn lines(&self, pick: Pick, name: &dyn Fn(usize) -> String) -> Vec<Line> {
         let mut lines: Vec<Line> = Vec::new();
         for (x, numbers) in self.noted.iter().filter_map(pick) {
             for (at, number) in numbers.iter().enumerate() {
