@@ -5,8 +5,8 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Instant;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use mtorec::balance::Balancer;
@@ -50,6 +50,9 @@ struct Arguments {
     /// How often the two sides take turns; medians over all turns are shown.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Also preprocess a log of this many rows.
+    #[arg(long, value_name = "N")]
+    log_rows: Option<usize>,
     /// Also time PyTorch's steps under `torch.compile`, which takes a minute to compile each.
     #[arg(long)]
     compile: bool,
@@ -94,7 +97,7 @@ impl Work {
         }
     }
 
-    fn all() -> Vec<Self> {
+    fn all(log_rows: Option<usize>) -> Vec<Self> {
         let mut all = Vec::new();
         let step = Self { kind: Kind::Step, model: "Mmoe", method: "Ls", wide: 0, weight_decay: 1e-6 };
         for model in ["SharedBottom", "Mmoe", "Ple", "Aitm", "Stem"] {
@@ -109,7 +112,8 @@ impl Work {
         all.push(Self { wide: WIDE, weight_decay: 0.0, ..step });
         all.push(Self { kind: Kind::Epoch, ..step });
         all.push(Self { kind: Kind::Evaluation, ..step });
-        all.extend(LOGS.map(|rows| Self { kind: Kind::Preprocessing(rows), ..step }));
+        let logs = LOGS.into_iter().chain(log_rows);
+        all.extend(logs.map(|rows| Self { kind: Kind::Preprocessing(rows), ..step }));
         all
     }
 
@@ -303,19 +307,30 @@ impl Csv {
         self.folder.path().join("data/aliexpress/ES").join(name)
     }
 
-    /// Seconds of the whole program, from CSV files to a verified artifact.
-    fn ours(&self) -> f64 {
+    /// Seconds of the whole program, from CSV files to a verified artifact, and the most memory of its own it held, looked
+    /// at every few milliseconds: pages of the files it maps belong to the system and are not counted (Linux).
+    fn ours(&self) -> Value {
         let root = self.folder.path();
         let _ = std::fs::remove_dir_all(root.join(".mtorec"));
         let start = Instant::now();
-        let output = Command::new(env!("CARGO_BIN_EXE_mtorec"))
+        let mut child = Command::new(env!("CARGO_BIN_EXE_mtorec"))
             .args(["run", "bench.ron"])
             .current_dir(root)
-            .output()
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
             .expect("our binary starts");
-        let seconds = start.elapsed().as_secs_f64();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        seconds
+        let status = format!("/proc/{}/status", child.id());
+        let mut peak = f64::NAN;
+        let ended = loop {
+            peak = peak.max(mib(&status, "RssAnon:"));
+            match child.try_wait().expect("our binary is a child") {
+                Some(ended) => break ended,
+                None => std::thread::sleep(Duration::from_millis(4)),
+            }
+        };
+        assert!(ended.success(), "`mtorec run bench.ron` fails in {}", root.display());
+        json!({ "seconds": start.elapsed().as_secs_f64(), "peak_mib": peak })
     }
 }
 
@@ -333,8 +348,13 @@ fn in_process(program: &Path, arguments: &[String]) -> Value {
 
 /// Peak resident memory of this process in MiB (Linux).
 fn peak_mib() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    mib("/proc/self/status", "VmHWM:")
+}
+
+/// A line of a process's status in MiB (Linux).
+fn mib(status: &str, name: &str) -> f64 {
+    let status = std::fs::read_to_string(status).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
     line.trim().trim_end_matches(" kB").trim().parse::<f64>().unwrap_or(f64::NAN) / 1024.0
 }
 
@@ -354,7 +374,7 @@ impl Measured {
 fn main() {
     let arguments = Arguments::parse();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let all = Work::all();
+    let all = Work::all(arguments.log_rows);
     if let Some(name) = &arguments.one {
         let work = all.into_iter().find(|work| work.name() == *name).expect("a work of this name");
         println!("{}", json!({ "seconds": work.ours(), "peak_mib": peak_mib() }));
@@ -379,7 +399,7 @@ fn main() {
         let peer = work.peer(threads, csv.as_ref());
         for round in 0..arguments.rounds {
             ours.push(match &csv {
-                Some(csv) => json!({ "seconds": csv.ours() }),
+                Some(csv) => csv.ours(),
                 None => in_process(&this, &["--one".into(), work.name()]),
             });
             let Some(python) = &arguments.python else { continue };

@@ -1,4 +1,7 @@
-//! AliExpress search logs, in the processed form (`train.csv`, `test.csv`) that MTOReclib's preprocessing writes.
+//! AliExpress search logs: as they are published (`raw`), and in the processed form (`train.csv`, `test.csv`) that
+//! MTOReclib's preprocessing writes.
+
+mod raw;
 
 use std::path::{Path, PathBuf};
 
@@ -70,21 +73,32 @@ pub(super) fn numerical_names() -> Vec<String> {
 }
 
 impl AliExpress {
-    /// Looks for `train.csv` and `test.csv` (or `.csv.gz`) in the folder, by default `data/aliexpress/<country>`.
+    /// Looks in the folder, by default `data/aliexpress/<country>`, for the processed form (`train.csv` and `test.csv`, or
+    /// `.csv.gz`) and then for the published one: the archive, the four archives in it, or their contents.
     ///
     /// # Errors
-    /// When one of them is not there.
+    /// When none is there, or only a part of one.
     pub(super) fn locate(&self, root: &Path, folder: Option<&Path>) -> Result<Vec<FoundFile>, DataError> {
         let code = self.country.code();
         let folder = folder.map_or_else(|| PathBuf::from("data/aliexpress").join(code), Path::to_path_buf);
         let remedy = format!(
-            "download aliexpress_{code}_datasets.zip from https://tianchi.aliyun.com/dataset/74690, turn it into \
-             `train.csv` and `test.csv` with MTOReclib's preprocessing, and put both into `{}`; or go on with a \
-             simulated log: `when_missing: Simulate(rows: 60000)`",
+            "download {} from https://tianchi.aliyun.com/dataset/74690 (an account is needed) and put it, as it is, into \
+             `{}`; or go on with a simulated log: `when_missing: Simulate(rows: 60000)`",
+            raw::archive_name(self.country),
             folder.display()
         );
         let wanted = [(Role::Train, "train.csv"), (Role::Test, "test.csv")];
-        require(root, &folder, &wanted, &format!("AliExpress {code}"), &remedy)
+        let dataset = format!("AliExpress {code}");
+        match require(root, &folder, &wanted, &dataset, &remedy) {
+            Err(nothing @ DataError::NotThere { .. }) => match raw::look(root, &folder, self.country) {
+                raw::Found::All(files) => Ok(files),
+                raw::Found::Some { found, missing } => {
+                    Err(DataError::Incomplete { dataset, folder, found, missing, remedy })
+                }
+                raw::Found::Nothing => Err(nothing),
+            },
+            other => other,
+        }
     }
 
     /// The simulated log that stands in for this one.
@@ -93,6 +107,9 @@ impl AliExpress {
     }
 
     pub(super) fn read(&self, files: &[SourceFile], reading: &mut Reading) -> Result<RawLog, DataError> {
+        if files.iter().all(|file| !matches!(file.role, Role::Train | Role::Test)) {
+            return raw::read(self.country, files, reading);
+        }
         let tasks = TASKS.map(str::to_owned).to_vec();
         let mut log = RawLog::new(dense_fields(categorical_names()), numerical_names(), tasks);
         for file in files {
@@ -159,7 +176,7 @@ mod tests {
 
     use super::*;
     use crate::data::fixtures::{Project, encoded, real_rows};
-    use crate::data::{Dataset, FieldEncoding};
+    use crate::data::{Dataset, FieldEncoding, Part};
     use crate::spec::{Test, Valid};
 
     fn header() -> Vec<String> {
@@ -388,7 +405,7 @@ mod tests {
         }
         let log = project.read(&spain(), None).unwrap();
         let (encoded, split) = encoded(log, Valid::FromTest(0.5), Test::AsGiven);
-        assert_eq!((split.train.len(), split.valid.len(), split.test.len()), (100, 10, 10));
+        assert_eq!([Part::Train, Part::Valid, Part::Test].map(|part| split.count(part)), [100, 10, 10]);
         let sizes: Vec<usize> = encoded.schema.fields.iter().map(|field| field.size).collect();
         assert_eq!(sizes, [11, 5, 7, 3, 22, 8, 51, 9, 8, 3, 3, 3, 3, 3, 3, 3]);
         assert_eq!(encoded.schema.numerical.len(), 63);

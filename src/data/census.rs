@@ -156,7 +156,7 @@ impl CensusIncome {
 mod tests {
     use super::*;
     use crate::data::fixtures::{Project, encoded, real_rows};
-    use crate::data::{Dataset, FieldEncoding};
+    use crate::data::{Dataset, FieldEncoding, Part};
     use crate::spec::{Test, Valid};
 
     /// A made-up row: every category `c<column>`, every number 1, with some cells replaced.
@@ -210,7 +210,7 @@ mod tests {
     }
 
     /// Enough copies of a two-row log that every split has rows.
-    fn encoded_of_pairs(mut log: RawLog) -> (crate::data::encoding::Encoded, crate::data::split::Split) {
+    fn encoded_of_pairs(mut log: RawLog) -> (crate::data::fixtures::Encoded, crate::data::Split) {
         for _ in 0..3 {
             let parts = &mut log.parts;
             parts.categorical.extend_from_within(..);
@@ -267,13 +267,14 @@ mod tests {
         assert_eq!((count(0), count(1)), (6186, 43_143));
 
         let (encoded, split) = encoded(log, Valid::FromTest(0.5), Test::Random(0.4));
-        assert_eq!((split.train.len(), split.valid.len(), split.test.len()), (59_857, 19_953, 19_952));
+        assert_eq!([Part::Train, Part::Valid, Part::Test].map(|part| split.count(part)), [59_857, 19_953, 19_952]);
         assert_eq!((encoded.schema.fields.len(), encoded.schema.numerical.len()), (32, 7));
         assert!(encoded.schema.vocabulary() > 400 && encoded.schema.vocabulary() < 600);
         for column in 0..7 {
-            let values = split.train.iter().map(|&row| f64::from(encoded.rows.numerical()[row as usize * 7 + column]));
+            let training = split.of(0, 99_762).iter().enumerate().filter(|(_, part)| **part == Part::Train);
+            let values = training.map(|(row, _)| f64::from(encoded.rows.numerical()[row * 7 + column]));
             let (sum, squares) = values.fold((0.0, 0.0), |(sum, squares), x| (sum + x, squares + x * x));
-            let rows = split.train.len() as f64;
+            let rows = split.count(Part::Train) as f64;
             assert!((sum / rows).abs() < 1e-5 && (squares / rows - 1.0).abs() < 1e-4, "column {column}");
         }
     }

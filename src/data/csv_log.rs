@@ -231,7 +231,7 @@ mod tests {
             heard.push(advance);
             Err(DataError::Interrupted)
         };
-        let mut reading = Reading::new(project.root(), None, &mut watch);
+        let mut reading = Reading::new(project.root(), None, None, &mut watch);
         assert!(matches!(dataset.read(&files, &mut reading), Err(DataError::Interrupted)));
         assert_eq!(heard, [crate::data::Advance { bytes: files[0].bytes, rows: 1 }]);
     }

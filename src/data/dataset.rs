@@ -85,9 +85,14 @@ mod tests {
     fn write_all(folder: &Path) {
         let rows = Rows::from_parts(&schema(), parts()).unwrap();
         schema().write(&folder.join(EncodedDataset::SCHEMA)).unwrap();
-        rows.write(&folder.join(EncodedDataset::TRAIN), None, &mut quiet).unwrap();
-        rows.write(&folder.join(EncodedDataset::VALID), Some(&[2, 0]), &mut quiet).unwrap();
-        rows.write(&folder.join(EncodedDataset::TEST), Some(&[1]), &mut quiet).unwrap();
+        rows.write(&folder.join(EncodedDataset::TRAIN), &mut quiet).unwrap();
+        let some = |file, keep: &[u32]| {
+            let mut writer = Rows::writer(&folder.join(file), &schema(), keep.len(), true, true).unwrap();
+            rows.chunks(|chunk| writer.push(&chunk, keep, chunk.categorical, chunk.numerical)).unwrap();
+            writer.finish().unwrap();
+        };
+        some(EncodedDataset::VALID, &[2, 0]);
+        some(EncodedDataset::TEST, &[1]);
     }
 
     #[test]
@@ -115,15 +120,24 @@ mod tests {
         let parts = Parts { labels: vec![1, 0, 1], ..Parts::default() };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows.safetensors");
-        Rows::from_parts(&schema, parts.clone()).unwrap().write(&path, None, &mut quiet).unwrap();
+        Rows::from_parts(&schema, parts.clone()).unwrap().write(&path, &mut quiet).unwrap();
         assert_eq!(Rows::open(&path, &schema).unwrap().to_parts(), parts);
+    }
+
+    #[test]
+    fn a_file_holds_the_rows_that_were_announced() {
+        let folder = tempfile::tempdir().unwrap();
+        let rows = Rows::from_parts(&schema(), parts()).unwrap();
+        let mut writer = Rows::writer(&folder.path().join("x"), &schema(), 3, true, true).unwrap();
+        rows.chunks(|chunk| writer.push(&chunk, &[0, 1], chunk.categorical, chunk.numerical)).unwrap();
+        assert!(writer.finish().unwrap_err().to_string().ends_with("2 rows where 3 were announced"));
     }
 
     #[test]
     fn writing_stops_when_told() {
         let folder = tempfile::tempdir().unwrap();
         let rows = Rows::from_parts(&schema(), parts()).unwrap();
-        let stopped = rows.write(&folder.path().join("x"), None, &mut |_| Err(DataError::Interrupted));
+        let stopped = rows.write(&folder.path().join("x"), &mut |_| Err(DataError::Interrupted));
         assert!(matches!(stopped, Err(DataError::Interrupted)));
     }
 

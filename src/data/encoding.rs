@@ -1,13 +1,11 @@
 //! Encoding: what the training rows alone decide (vocabularies, statistics), and its application to every row.
 
-use std::ops::Range;
-
 use indexmap::IndexSet;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::log::{Categories, RawField, RawLog};
-use super::{DataError, Field, Parts, Rows, Schema};
+use super::{Chunk, DataError, Field, Part, Schema, Split};
 
 /// Fields looked at together: half a cache line of every row.
 const TOGETHER: usize = 8;
@@ -58,53 +56,111 @@ impl Scaling {
     pub const NONE: Self = Self { mean: 0.0, deviation: 1.0 };
 }
 
-/// A log whose rows are encoded, still in the order of its files.
-#[derive(Debug)]
-pub(crate) struct Encoded {
+/// Encodes the rows of a log, stretch by stretch.
+pub(crate) struct Encoder {
     pub(crate) schema: Schema,
     pub(crate) encoding: Encoding,
-    pub(crate) rows: Rows,
+    maps: Vec<IdMap>,
+    /// Whether any column is scaled.
+    scales: bool,
 }
 
-/// Encodes a log in place.
-///
-/// `train` are the training rows: their values alone make the vocabularies, and their statistics scale the columns.
-///
-/// # Errors
-/// When scaling turns a number into no number.
-pub(crate) fn encode(log: RawLog, train: &[u32]) -> Result<Encoded, DataError> {
-    let RawLog { fields, numerical, tasks, mut parts, standardise, .. } = log;
-    let width = fields.len();
-    let seen: Vec<Vec<bool>> = (0..width)
-        .into_par_iter()
-        .step_by(TOGETHER)
-        .flat_map_iter(|at| seen_in(&parts.categorical, width, at..(at + TOGETHER).min(width), train))
-        .collect();
-    let maps: Vec<IdMap> = fields.into_par_iter().zip(&seen).map(|(field, seen)| IdMap::new(field, seen)).collect();
-    if width > 0 {
-        parts.categorical.par_chunks_mut(width).for_each(|ids| {
-            for (id, map) in ids.iter_mut().zip(&maps) {
-                *id = map.apply(*id);
-            }
-        });
+/// Rows that are encoded together by one thread.
+const STRETCH: usize = 1024;
+
+impl Encoder {
+    /// What the training rows of a log decide: their values alone make the vocabularies, and their statistics scale the
+    /// columns. Goes through the log, twice more if columns are scaled.
+    ///
+    /// # Errors
+    /// When rows cannot be read back, or `watch`, which hears of every stretch, says stop.
+    pub(crate) fn of(
+        log: &RawLog,
+        split: &Split,
+        watch: &mut dyn FnMut() -> Result<(), DataError>,
+    ) -> Result<Self, DataError> {
+        let width = log.fields.len();
+        let mut seen: Vec<Vec<bool>> = vec![Vec::new(); width];
+        log.chunks(|chunk| {
+            let parts = split.of(chunk.first, chunk.rows);
+            seen.par_chunks_mut(TOGETHER).enumerate().for_each(|(at, seen)| {
+                note_seen(seen, chunk.categorical, width, at * TOGETHER, parts);
+            });
+            watch()
+        })?;
+        let maps: Vec<IdMap> = log.fields.par_iter().zip(&seen).map(|(field, seen)| IdMap::new(field, seen)).collect();
+        let columns = log.numerical.len();
+        let scalings =
+            if log.standardise { scalings(log, columns, split, watch)? } else { vec![Scaling::NONE; columns] };
+        let (fields, encodings) = maps.iter().map(|map| (map.field.clone(), map.encoding.clone())).unzip();
+        let schema = Schema { fields, numerical: log.numerical.clone(), tasks: log.tasks.clone() };
+        let encoding = Encoding { fields: encodings, numerical: scalings };
+        Ok(Self { schema, encoding, maps, scales: log.standardise })
     }
-    let scalings = if standardise {
-        standardise_columns(&mut parts, numerical.len(), train)
-    } else {
-        vec![Scaling::NONE; numerical.len()]
-    };
-    let (fields, encodings) = maps.into_iter().map(|map| (map.field, map.encoding)).unzip();
-    let schema = Schema { fields, numerical, tasks };
-    let rows = Rows::from_parts(&schema, parts)?;
-    Ok(Encoded { schema, encoding: Encoding { fields: encodings, numerical: scalings }, rows })
+
+    /// The encoded ids and numbers of a stretch of rows, written into `ids` and `numbers`, which is left alone where numbers
+    /// stay as they are.
+    ///
+    /// # Errors
+    /// When scaling turns a number into no number.
+    pub(crate) fn encode<'a>(
+        &self,
+        chunk: &Chunk<'a>,
+        ids: &mut Vec<u32>,
+        numbers: &'a mut Vec<f32>,
+    ) -> Result<&'a [f32], DataError> {
+        let width = self.maps.len();
+        ids.clear();
+        ids.resize(chunk.categorical.len(), 0);
+        if width > 0 {
+            let stretches = ids.par_chunks_mut(width * STRETCH).zip(chunk.categorical.par_chunks(width * STRETCH));
+            stretches.for_each(|(new, old)| {
+                for (new, old) in new.chunks_exact_mut(width).zip(old.chunks_exact(width)) {
+                    for ((new, old), map) in new.iter_mut().zip(old).zip(&self.maps) {
+                        *new = map.apply(*old);
+                    }
+                }
+            });
+        }
+        if !self.scales {
+            return Ok(chunk.numerical);
+        }
+        let scalings = &self.encoding.numerical;
+        numbers.clear();
+        numbers.extend_from_slice(chunk.numerical);
+        for row in numbers.chunks_mut(scalings.len().max(1)) {
+            for (value, scaling) in row.iter_mut().zip(scalings) {
+                *value = scaling.apply(*value);
+            }
+        }
+        match numbers.iter().position(|number| !number.is_finite()) {
+            None => Ok(numbers),
+            Some(at) => {
+                let (row, column) = (chunk.first + at / scalings.len(), at % scalings.len());
+                Err(DataError::request(
+                    format!(
+                        "column `{}` of row {row} is too far from its mean to be scaled",
+                        self.schema.numerical[column]
+                    ),
+                    "correct the number, or leave the column out",
+                ))
+            }
+        }
+    }
 }
 
-/// For some fields that stand side by side, which ids the training rows have.
-fn seen_in(ids: &[u32], width: usize, fields: Range<usize>, train: &[u32]) -> Vec<Vec<bool>> {
-    let mut seen: Vec<Vec<bool>> = vec![Vec::new(); fields.len()];
-    for &row in train {
-        let ids = &ids[row as usize * width..][fields.clone()];
-        for (seen, &id) in seen.iter_mut().zip(ids) {
+impl Scaling {
+    /// The scaled number.
+    fn apply(self, value: f32) -> f32 {
+        ((f64::from(value) - self.mean) / self.deviation) as f32
+    }
+}
+
+/// For some fields that stand side by side from `first` on, notes which ids the training rows among these have.
+fn note_seen(seen: &mut [Vec<bool>], ids: &[u32], width: usize, first: usize, parts: &[Part]) {
+    let fields = first..first + seen.len();
+    for (ids, _) in ids.chunks_exact(width.max(1)).zip(parts).filter(|(_, part)| **part == Part::Train) {
+        for (seen, &id) in seen.iter_mut().zip(&ids[fields.clone()]) {
             let id = id as usize;
             if id >= seen.len() {
                 seen.resize(id + 1, false);
@@ -112,7 +168,38 @@ fn seen_in(ids: &[u32], width: usize, fields: Range<usize>, train: &[u32]) -> Ve
             seen[id] = true;
         }
     }
-    seen
+}
+
+/// What brings every column to mean 0 and variance 1 over the training rows. Sums run in f64 and row order.
+fn scalings(
+    log: &RawLog,
+    columns: usize,
+    split: &Split,
+    watch: &mut dyn FnMut() -> Result<(), DataError>,
+) -> Result<Vec<Scaling>, DataError> {
+    let rows = split.count(Part::Train) as f64;
+    let mut sums = |of: &dyn Fn(usize, f64) -> f64| -> Result<Vec<f64>, DataError> {
+        let mut sums = vec![0.0; columns];
+        log.chunks(|chunk| {
+            let parts = split.of(chunk.first, chunk.rows);
+            let training =
+                chunk.numerical.chunks_exact(columns.max(1)).zip(parts).filter(|(_, part)| **part == Part::Train);
+            for (row, _) in training {
+                for ((at, sum), value) in sums.iter_mut().enumerate().zip(row) {
+                    *sum += of(at, f64::from(*value));
+                }
+            }
+            watch()
+        })?;
+        Ok(sums)
+    };
+    let means: Vec<f64> = sums(&|_, value| value)?.into_iter().map(|sum| sum / rows).collect();
+    let squares = sums(&|at, value| (value - means[at]).powi(2))?;
+    let scaling = |(mean, squares): (f64, f64)| {
+        let variance = squares / rows;
+        Scaling { mean, deviation: if variance > 0.0 { variance.sqrt() } else { 1.0 } }
+    };
+    Ok(means.into_iter().zip(squares).map(scaling).collect())
 }
 
 /// From a field's ids as read to its rows of the embedding table.
@@ -126,10 +213,11 @@ struct IdMap {
 
 impl IdMap {
     /// The map that the ids of the training rows make.
-    fn new(field: RawField, in_training: &[bool]) -> Self {
-        match field.categories {
-            Categories::Dense => Self::dense(field.name, in_training),
-            Categories::Dictionary(dictionary) => Self::sorted(field.name, in_training, &dictionary),
+    fn new(field: &RawField, in_training: &[bool]) -> Self {
+        let name = field.name.clone();
+        match &field.categories {
+            Categories::Dense => Self::dense(name, in_training),
+            Categories::Dictionary(dictionary) => Self::sorted(name, in_training, dictionary),
         }
     }
 
@@ -165,30 +253,10 @@ fn field(name: String, unknown: u32) -> Field {
     Field { name, size: unknown as usize + 1, out_of_vocabulary: Some(unknown) }
 }
 
-/// Brings every column to mean 0 and variance 1 over the training rows. Sums run in f64 and row order.
-fn standardise_columns(parts: &mut Parts, columns: usize, train: &[u32]) -> Vec<Scaling> {
-    let values = &parts.numerical;
-    let scaling = |column: usize| {
-        let column = || train.iter().map(|&row| f64::from(values[row as usize * columns + column]));
-        let mean = column().sum::<f64>() / train.len() as f64;
-        let variance = column().map(|value| (value - mean).powi(2)).sum::<f64>() / train.len() as f64;
-        let deviation = if variance > 0.0 { variance.sqrt() } else { 1.0 };
-        Scaling { mean, deviation }
-    };
-    let scalings: Vec<Scaling> = (0..columns).into_par_iter().map(scaling).collect();
-    if columns > 0 {
-        parts.numerical.par_chunks_mut(columns).for_each(|row| {
-            for (value, scaling) in row.iter_mut().zip(&scalings) {
-                *value = ((f64::from(*value) - scaling.mean) / scaling.deviation) as f32;
-            }
-        });
-    }
-    scalings
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::fixtures::encode;
     use crate::data::log::{Piece, dense_fields, dictionary_fields};
 
     #[test]
@@ -196,7 +264,7 @@ mod tests {
         let mut log = RawLog::new(dense_fields(["a", "b"]), vec![], vec!["y".into()]);
         log.parts.categorical = vec![0, 9, 3, 9, 1, 2, 7, 9];
         log.parts.labels = vec![0, 1, 0, 1];
-        let encoded = encode(log, &[0, 1]).unwrap();
+        let encoded = encode(log, &[0, 1]);
         let sizes: Vec<_> = encoded.schema.fields.iter().map(|f| (f.size, f.out_of_vocabulary)).collect();
         assert_eq!(sizes, [(5, Some(4)), (11, Some(10))]);
         // Below the largest training id or above it: unseen is unseen.
@@ -213,7 +281,7 @@ mod tests {
         }
         log.append(&mut piece).unwrap();
         log.parts.labels = vec![0; 5];
-        let encoded = encode(log, &[0, 3, 4]).unwrap();
+        let encoded = encode(log, &[0, 3, 4]);
         assert_eq!(
             encoded.encoding.fields[0],
             FieldEncoding::Dictionary(vec!["apple".into(), "fig".into(), "pear".into()])
@@ -228,10 +296,38 @@ mod tests {
         log.parts.numerical = vec![1.0, 5.0, 3.0, 5.0, 100.0, 7.0];
         log.parts.labels = vec![0; 3];
         log.standardise = true;
-        let encoded = encode(log, &[0, 1]).unwrap();
+        let encoded = encode(log, &[0, 1]);
         assert_eq!(encoded.rows.numerical(), [-1.0, 0.0, 1.0, 0.0, 98.0, 2.0]);
         let expected = [Scaling { mean: 2.0, deviation: 1.0 }, Scaling { mean: 5.0, deviation: 1.0 }];
         assert_eq!(encoded.encoding.numerical, expected);
+    }
+
+    /// A log that does not fit into memory encodes to the same, whatever part of it waits on the disk.
+    #[test]
+    fn rows_on_the_disk_are_encoded_as_those_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = |budget: Option<usize>| {
+            let mut log = RawLog::new(dictionary_fields(["a", "b"]), vec!["x".into()], vec!["y".into()]);
+            log.standardise = true;
+            budget.map(|budget| log.spill_to(folder.path().to_path_buf(), budget));
+            for row in 0..50 {
+                let mut piece = Piece::default();
+                piece.push_category(0, ["pear", "fig", "kiwi"][row % 3]);
+                piece.push_category(1, &row.to_string());
+                piece.push_group_name(["u", "v"][row / 25]);
+                piece.parts.numerical.push((row * row) as f32);
+                piece.parts.labels.push((row % 2) as u8);
+                log.append(&mut piece).unwrap();
+            }
+            log
+        };
+        let train: Vec<u32> = (0..40).collect();
+        let expected = encode(log(None), &train);
+        for budget in [1, 300, 1 << 20] {
+            let found = encode(log(Some(budget)), &train);
+            assert_eq!(found.rows.to_parts(), expected.rows.to_parts(), "{budget}");
+            assert_eq!((found.schema, found.encoding), (expected.schema.clone(), expected.encoding.clone()));
+        }
     }
 
     #[test]
@@ -239,7 +335,7 @@ mod tests {
         let mut log = RawLog::new(vec![], vec!["a".into()], vec!["y".into()]);
         log.parts.numerical = vec![1.0, 3.0];
         log.parts.labels = vec![0; 2];
-        let encoded = encode(log, &[0, 1]).unwrap();
+        let encoded = encode(log, &[0, 1]);
         assert_eq!(encoded.rows.numerical(), [1.0, 3.0]);
         assert_eq!(encoded.encoding.numerical, [Scaling::NONE]);
     }

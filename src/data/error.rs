@@ -127,6 +127,8 @@ pub enum RowProblem {
     NotALabel(String),
     #[error("{found} is not a label, which is `{negative}` or `{positive}`")]
     NotAnOutcome { found: String, negative: &'static str, positive: &'static str },
+    #[error("{0} is not a label, which is 0 (shown), 1 (clicked) or 2 (bought)")]
+    NotAStep(String),
     #[error("conversion without click")]
     ConversionWithoutClick,
     #[error("{0} is not UTF-8 text")]
@@ -145,7 +147,9 @@ impl RowProblem {
                 "ids are integers from 0; a log with other categories can be read as `Csv(..)`, by dictionary"
             }
             Self::IdTooLarge(_) => "read the log as `Csv(..)`, which numbers its categories by dictionary",
-            Self::NotALabel(_) | Self::NotAnOutcome { .. } => "correct the file; every task has one binary label",
+            Self::NotALabel(_) | Self::NotAnOutcome { .. } | Self::NotAStep(_) => {
+                "correct the file; every task has one binary label"
+            }
             Self::ConversionWithoutClick => "correct the file; a conversion always has click = 1 as well",
             Self::NotText(_) => "save the file as UTF-8",
         }
@@ -172,14 +176,14 @@ impl DataError {
         }
     }
 
-    pub(super) fn read(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub(super) fn read(path: &Path) -> impl Fn(std::io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Self::Io { action: "cannot read", path, source }
+        move |source| Self::Io { action: "cannot read", path: path.clone(), source }
     }
 
-    pub(super) fn write(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub(super) fn write(path: &Path) -> impl Fn(std::io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Self::Io { action: "cannot write", path, source }
+        move |source| Self::Io { action: "cannot write", path: path.clone(), source }
     }
 
     pub(super) fn unsound(path: &Path, problem: impl Into<String>) -> Self {

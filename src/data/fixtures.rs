@@ -4,10 +4,10 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::encoding::{Encoded, encode};
 use super::log::RawLog;
-use super::split::{Split, split};
-use super::{DataError, Dataset, FoundFile, Reading, SourceFile};
+use super::{
+    DataError, Dataset, Encoder, Encoding, FoundFile, Part, Parts, Reading, Rows, Schema, SourceFile, Split, split,
+};
 use crate::spec::{Preprocess, Test, Valid};
 use crate::store::FileDigests;
 
@@ -71,15 +71,48 @@ impl Project {
         fill: Option<f32>,
     ) -> Result<RawLog, DataError> {
         let mut watch = |_| Ok(());
-        dataset.read(files, &mut Reading::new(self.root(), fill, &mut watch))
+        dataset.read(files, &mut Reading::new(self.root(), fill, None, &mut watch))
     }
+}
+
+/// A log whose rows are encoded, in the order of its files.
+pub(super) struct Encoded {
+    pub(super) schema: Schema,
+    pub(super) encoding: Encoding,
+    pub(super) rows: Rows,
+}
+
+/// Encodes a log with these training rows.
+pub(super) fn encode(log: RawLog, train: &[u32]) -> Encoded {
+    let part = |row: usize| if train.contains(&(row as u32)) { Part::Train } else { Part::Test };
+    let split = Split::new((0..log.rows()).map(part).collect());
+    encode_split(&log, &split)
+}
+
+fn encode_split(log: &RawLog, split: &Split) -> Encoded {
+    let encoder = Encoder::of(log, split, &mut || Ok(())).unwrap();
+    let mut parts = Parts::default();
+    log.chunks(|chunk| {
+        let (mut ids, mut numbers) = (Vec::new(), Vec::new());
+        let numbers = encoder.encode(&chunk, &mut ids, &mut numbers)?;
+        parts.categorical.extend(ids);
+        parts.numerical.extend_from_slice(numbers);
+        parts.labels.extend_from_slice(chunk.labels);
+        if let Some(group) = chunk.group {
+            parts.group.get_or_insert_default().extend_from_slice(group);
+        }
+        Ok(())
+    })
+    .unwrap();
+    let rows = Rows::from_parts(&encoder.schema, parts).unwrap();
+    Encoded { schema: encoder.schema, encoding: encoder.encoding, rows }
 }
 
 /// Splits and encodes a log as `Preprocess` does.
 pub(super) fn encoded(log: RawLog, valid: Valid, test: Test) -> (Encoded, Split) {
     let stage = Preprocess { from: "download".into(), valid, test, seed: 0, fill: None };
     let split = split(log.given().unwrap(), &stage).unwrap();
-    (encode(log, &split.train).unwrap(), split)
+    (encode_split(&log, &split), split)
 }
 
 /// The folder of real rows that holds this file: `$MTOREC_TEST_DATA`, else `../shared/data` beside the project.

@@ -1,8 +1,13 @@
-//! A log as it is read, before encoding: categories numbered as they come, all files one after the other.
+//! A log as it is read, before encoding: categories numbered as they come, all files one after the other. What does not fit
+//! into its share of memory waits on the disk.
+
+use std::path::PathBuf;
 
 use indexmap::IndexSet;
 
 use super::split::Given;
+pub(crate) use super::spool::Table;
+use super::spool::{Chunk, Spool};
 use super::{DataError, Parts, Rows, Schema};
 
 /// A log as it is read.
@@ -13,8 +18,10 @@ pub(crate) struct RawLog {
     pub(crate) numerical: Vec<String>,
     /// Names of the tasks.
     pub(crate) tasks: Vec<String>,
-    /// The rows. Ids are the log's own for dense fields, places in the dictionary for the others.
+    /// The last rows. Ids are the log's own for dense fields, places in the dictionary for the others.
     pub(crate) parts: Parts,
+    /// The rows before them, and where they wait; without it all rows stay in memory.
+    pub(super) spool: Option<Spool>,
     /// How many rows are the log's own test rows; `None` when it comes without a split.
     pub(crate) test_rows: Option<usize>,
     /// The groups that have names, numbered by first appearance.
@@ -101,35 +108,44 @@ impl RawLog {
             numerical,
             tasks,
             parts: Parts::default(),
+            spool: None,
             test_rows: None,
             groups: IndexSet::new(),
             standardise: false,
         }
     }
 
-    /// A log of rows that are numbered already.
-    pub(crate) fn of_rows(schema: Schema, train: &Rows, test: &Rows) -> Self {
-        fn and<T: Copy>(mut first: Vec<T>, second: &[T]) -> Vec<T> {
-            first.extend_from_slice(second);
-            first
+    /// A log of rows that are numbered already; as [`RawLog::spill_to`].
+    ///
+    /// # Errors
+    /// When what does not fit into memory cannot be written.
+    pub(crate) fn of_rows(
+        schema: Schema,
+        train: &Rows,
+        test: &Rows,
+        folder: PathBuf,
+        bytes: usize,
+    ) -> Result<Self, DataError> {
+        let names = schema.fields.into_iter().map(|field| field.name);
+        let mut log = Self::new(dense_fields(names), schema.numerical, schema.tasks);
+        log.spill_to(folder, bytes);
+        for rows in [train, test] {
+            rows.chunks(|chunk| {
+                let parts = &mut log.parts;
+                parts.categorical.extend_from_slice(chunk.categorical);
+                parts.numerical.extend_from_slice(chunk.numerical);
+                parts.labels.extend_from_slice(chunk.labels);
+                if let Some(group) = chunk.group {
+                    parts.group.get_or_insert_default().extend_from_slice(group);
+                }
+                if let Some(probability) = chunk.probability {
+                    parts.probability.get_or_insert_default().extend_from_slice(probability);
+                }
+                log.spool.as_mut().map_or(Ok(()), |spool| spool.take_if_full(parts))
+            })?;
         }
-        let parts = train.to_parts();
-        let parts = Parts {
-            categorical: and(parts.categorical, test.categorical()),
-            numerical: and(parts.numerical, test.numerical()),
-            labels: and(parts.labels, test.labels()),
-            group: parts.group.zip(test.group()).map(|(train, test)| and(train, test)),
-            probability: parts.probability.zip(test.probability()).map(|(train, test)| and(train, test)),
-        };
-        Self {
-            fields: dense_fields(schema.fields.into_iter().map(|field| field.name)),
-            numerical: schema.numerical,
-            tasks: schema.tasks,
-            parts,
-            test_rows: Some(test.len()),
-            groups: IndexSet::new(),
-            standardise: false,
-        }
+        log.test_rows = Some(test.len());
+        Ok(log)
     }
 
     /// Adds the rows of a piece and leaves it empty. In the order of the pieces, categories are numbered by first
@@ -156,12 +172,62 @@ impl RawLog {
         self.parts.categorical.append(&mut parts.categorical);
         self.parts.numerical.append(&mut parts.numerical);
         self.parts.labels.append(&mut parts.labels);
-        Ok(())
+        self.make_room()
+    }
+
+    /// Moves rows out of memory if there are more than fit into their share of it.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub(crate) fn make_room(&mut self) -> Result<(), DataError> {
+        match &mut self.spool {
+            Some(spool) => spool.take_if_full(&mut self.parts),
+            None => Ok(()),
+        }
+    }
+
+    /// All rows at once, to be looked at in any order.
+    ///
+    /// # Errors
+    /// When rows on the disk cannot be mapped.
+    pub(crate) fn into_table(self) -> Result<Table, DataError> {
+        let Self { mut parts, spool, tasks, .. } = self;
+        match spool {
+            Some(spool) if spool.rows() > 0 => spool.into_table(&mut parts),
+            _ => Ok(Table::of_parts(parts, tasks.len())),
+        }
+    }
+
+    /// From now on no more than about `bytes` of rows are kept in memory; the others wait in a file in this folder that
+    /// nobody sees.
+    pub(crate) fn spill_to(&mut self, folder: PathBuf, bytes: usize) {
+        let widths = [self.fields.len(), self.numerical.len(), self.tasks.len()];
+        self.spool.get_or_insert_with(|| Spool::new(folder, bytes, widths));
     }
 
     /// Number of rows read so far.
     pub(crate) fn rows(&self) -> usize {
-        self.parts.labels.len() / self.tasks.len().max(1)
+        self.spool.as_ref().map_or(0, Spool::rows) + self.parts.labels.len() / self.tasks.len().max(1)
+    }
+
+    /// Whether its rows have groups, and known probabilities.
+    pub(crate) fn has(&self) -> (bool, bool) {
+        let spooled = self.spool.as_ref().map_or((false, false), Spool::has);
+        (self.parts.group.is_some() || spooled.0, self.parts.probability.is_some() || spooled.1)
+    }
+
+    /// All rows in order, some at a time.
+    ///
+    /// # Errors
+    /// When those on the disk cannot be read back, or `with` objects.
+    pub(crate) fn chunks(&self, mut with: impl FnMut(Chunk) -> Result<(), DataError>) -> Result<(), DataError> {
+        let mut first = 0;
+        if let Some(spool) = &self.spool {
+            spool.chunks(&mut with)?;
+            first = spool.rows();
+        }
+        let widths = [self.fields.len(), self.numerical.len(), self.tasks.len()];
+        Chunk::of_parts(&self.parts, widths, first, &mut with)
     }
 
     /// The rows as the log's files divide them.

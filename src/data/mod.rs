@@ -21,6 +21,7 @@ mod schema;
 mod simulated;
 mod source;
 mod split;
+mod spool;
 
 use std::path::Path;
 
@@ -37,9 +38,12 @@ pub use simulated::{Like, Simulated, SimulatedLog};
 pub use source::{FoundFile, Role, Source, SourceFile};
 
 pub(crate) use delimited::Reading;
-pub(crate) use encoding::encode;
+pub(crate) use encoding::Encoder;
+#[cfg(test)]
+pub(crate) use log::Categories;
 pub(crate) use log::RawLog;
-pub(crate) use split::{check as check_split, split};
+pub(crate) use split::{Part, Split, check as check_split, split};
+pub(crate) use spool::Chunk;
 
 crate::registry! {
     /// The data sets a pipeline can name.

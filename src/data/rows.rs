@@ -1,6 +1,6 @@
 //! The rows of one split: row-major columns, in memory or memory-mapped, checked before anybody sees them.
 
-mod sink;
+mod writer;
 
 use std::fs::File;
 use std::ops::Range;
@@ -10,10 +10,10 @@ use bytemuck::Pod;
 use memmap2::Mmap;
 use rayon::prelude::*;
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use safetensors::tensor::{Dtype, Metadata};
 
-use self::sink::Sink;
-use super::{Advance, DataError, Schema};
+use self::writer::RowsWriter;
+use super::{Advance, Chunk, DataError, Schema};
 
 // The file format is little-endian and is read in place.
 #[cfg(target_endian = "big")]
@@ -207,62 +207,52 @@ impl Rows {
         }
     }
 
-    /// Writes the chosen rows, in that order, as one safetensors file; `None` writes them all.
-    ///
-    /// The file is streamed: beside the rows themselves only a small chunk is in memory. `watch` hears how far it is
-    /// and may stop it.
+    /// Goes through the rows in order, some at a time.
+    pub(crate) fn chunks(&self, mut with: impl FnMut(Chunk) -> Result<(), DataError>) -> Result<(), DataError> {
+        let Shape { rows: all, fields, columns, tasks } = self.shape;
+        for first in (0..all).step_by(CHUNK) {
+            let rows = CHUNK.min(all - first);
+            with(Chunk {
+                first,
+                rows,
+                categorical: &self.categorical()[first * fields..][..rows * fields],
+                numerical: &self.numerical()[first * columns..][..rows * columns],
+                labels: &self.labels()[first * tasks..][..rows * tasks],
+                group: self.group().map(|group| &group[first..][..rows]),
+                probability: self.probability().map(|values| &values[first * tasks..][..rows * tasks]),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Writes all rows as one safetensors file. `watch` hears how far it is and may stop it.
     ///
     /// # Errors
     /// When the file cannot be written, or `watch` says stop.
-    ///
-    /// # Panics
-    /// When a chosen row does not exist.
-    pub fn write(
-        &self,
-        path: &Path,
-        chosen: Option<&[u32]>,
-        watch: &mut dyn FnMut(Advance) -> Result<(), DataError>,
-    ) -> Result<(), DataError> {
-        let rows = chosen.map_or(self.shape.rows, <[u32]>::len);
-        let (header, tensor_bytes) = self.header(rows).map_err(|error| DataError::unsound(path, error.to_string()))?;
-        let bytes_per_row = (tensor_bytes / rows.max(1)).max(1) as u64;
-        let mut sink = Sink::create(path, rows, bytes_per_row, chosen, watch)?;
-        sink.put(&(header.len() as u64).to_le_bytes())?;
-        sink.put(&header)?;
-        // In the order of the header.
-        if let Some(group) = self.group() {
-            sink.tensor(group, 1)?;
-        }
-        sink.tensor(self.categorical(), self.shape.fields)?;
-        sink.tensor(self.numerical(), self.shape.columns)?;
-        if let Some(probability) = self.probability() {
-            sink.tensor(probability, self.shape.tasks)?;
-        }
-        sink.tensor(self.labels(), self.shape.tasks)?;
-        sink.finish()
+    pub fn write(&self, path: &Path, watch: &mut dyn FnMut(Advance) -> Result<(), DataError>) -> Result<(), DataError> {
+        let (group, probability) = (self.group().is_some(), self.probability().is_some());
+        let mut writer = RowsWriter::create(path, self.shape, group, probability)?;
+        let bytes_per_row = writer.bytes_per_row();
+        let mut keep: Vec<u32> = Vec::new();
+        self.chunks(|chunk| {
+            keep.clear();
+            keep.extend(0..chunk.rows as u32);
+            writer.push(&chunk, &keep, chunk.categorical, chunk.numerical)?;
+            let rows = (chunk.first + chunk.rows) as u64;
+            watch(Advance { bytes: rows * bytes_per_row, rows })
+        })?;
+        writer.finish()
     }
 
-    /// The safetensors header for this many rows, padded so that the tensors start aligned: wide types come first, and
-    /// every tensor before the labels is a multiple of four bytes long. With it, how many bytes the tensors take.
-    fn header(&self, rows: usize) -> Result<(Vec<u8>, usize), Box<dyn std::error::Error>> {
-        let Shape { fields, columns, tasks, .. } = self.shape;
-        let tensors = [
-            self.group().map(|_| ("group", Dtype::I64, vec![rows])),
-            Some(("categorical", Dtype::U32, vec![rows, fields])),
-            Some(("numerical", Dtype::F32, vec![rows, columns])),
-            self.probability().map(|_| ("probability", Dtype::F32, vec![rows, tasks])),
-            Some(("labels", Dtype::U8, vec![rows, tasks])),
-        ];
-        let mut end = 0;
-        let place = |(name, dtype, shape): (&str, Dtype, Vec<usize>)| {
-            let start = end;
-            end += shape.iter().product::<usize>() * dtype.bitsize() / 8;
-            (name.to_owned(), TensorInfo { dtype, shape, data_offsets: (start, end) })
-        };
-        let infos = tensors.into_iter().flatten().map(place).collect();
-        let mut header = serde_json::to_vec(&Metadata::new(None, infos)?)?;
-        header.resize(header.len().next_multiple_of(size_of::<u64>()), b' ');
-        Ok((header, end))
+    /// Starts a file of rows that fit this schema; see [`RowsWriter::push`].
+    pub(crate) fn writer(
+        path: &Path,
+        schema: &Schema,
+        rows: usize,
+        group: bool,
+        probability: bool,
+    ) -> Result<RowsWriter, DataError> {
+        RowsWriter::create(path, Shape::of(schema, rows), group, probability)
     }
 
     /// What the slices' types do not promise: ids below their field's size, labels 0 or 1, finite numbers.

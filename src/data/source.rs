@@ -49,7 +49,7 @@ impl Source {
     /// Whether the log's files divide it into training and test rows.
     pub(crate) fn has_test_rows(&self) -> bool {
         let has = |role| self.files.iter().any(|file| file.role == role);
-        self.simulated.is_some() || (has(Role::Train) && has(Role::Test))
+        self.simulated.is_some() || has(Role::Archive) || has(Role::UserTest) || (has(Role::Train) && has(Role::Test))
     }
 }
 
@@ -68,12 +68,22 @@ pub struct SourceFile {
 
 /// What a file of a log holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Rows to learn from.
     Train,
     /// Rows to measure on.
     Test,
+    /// One side of the training rows as AliExpress publishes them: what is known of a search and its user.
+    UserTrain,
+    /// The other side: the items shown, and what became of them.
+    ItemTrain,
+    /// As [`Role::UserTrain`] for the test rows.
+    UserTest,
+    /// As [`Role::ItemTrain`] for the test rows.
+    ItemTest,
+    /// An archive of all files.
+    Archive,
 }
 
 impl Role {
@@ -82,6 +92,11 @@ impl Role {
         match self {
             Self::Train => "train",
             Self::Test => "test",
+            Self::UserTrain => "user_train",
+            Self::ItemTrain => "item_train",
+            Self::UserTest => "user_test",
+            Self::ItemTest => "item_test",
+            Self::Archive => "archive",
         }
     }
 }

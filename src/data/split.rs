@@ -5,12 +5,37 @@ use super::draw::Draw;
 use super::error::list;
 use crate::spec::{Preprocess, Test, Valid};
 
-/// Row numbers of each split, each in the order of the files.
+/// What a row is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Train,
+    Valid,
+    Test,
+}
+
+/// What every row is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Split {
-    pub(crate) train: Vec<u32>,
-    pub(crate) valid: Vec<u32>,
-    pub(crate) test: Vec<u32>,
+    of: Vec<Part>,
+    counts: [usize; 3],
+}
+
+impl Split {
+    pub(super) fn new(of: Vec<Part>) -> Self {
+        let mut counts = [0; 3];
+        of.iter().for_each(|part| counts[*part as usize] += 1);
+        Self { of, counts }
+    }
+
+    /// How many rows are for this.
+    pub(crate) fn count(&self, part: Part) -> usize {
+        self.counts[part as usize]
+    }
+
+    /// What the rows of a stretch are for.
+    pub(crate) fn of(&self, first: usize, rows: usize) -> &[Part] {
+        &self.of[first..first + rows]
+    }
 }
 
 /// The rows of a log as its files divide them.
@@ -35,29 +60,28 @@ pub(crate) fn split(given: Given, stage: &Preprocess) -> Result<Split, DataError
             ((0..first).collect(), (first..given.rows).collect())
         }
     };
-    let split = match stage.valid {
+    let (valid, test) = match stage.valid {
         Valid::FromTest(share) => {
             let (test, valid) = draw(test, share, "valid", stage.seed);
-            Split { train, valid, test }
+            (valid, test)
         }
         Valid::FromTrain(share) => {
-            let (train, valid) = draw(train, share, "valid", stage.seed);
-            Split { train, valid, test }
+            let (_, valid) = draw(train, share, "valid", stage.seed);
+            (valid, test)
         }
     };
-    let sizes = [("train", split.train.len()), ("valid", split.valid.len()), ("test", split.test.len())];
+    let mut of = vec![Part::Train; given.rows as usize];
+    valid.iter().for_each(|row| of[*row as usize] = Part::Valid);
+    test.iter().for_each(|row| of[*row as usize] = Part::Test);
+    let split = Split::new(of);
+    let [train, valid, test] = split.counts;
+    let sizes = [("train", train), ("valid", valid), ("test", test)];
     let empty: Vec<&str> = sizes.iter().filter(|(_, rows)| *rows == 0).map(|(name, _)| *name).collect();
     if empty.is_empty() {
         return Ok(split);
     }
     Err(DataError::request(
-        format!(
-            "no rows are left for {}: {} train, {} valid, {} test rows",
-            list(&empty),
-            split.train.len(),
-            split.valid.len(),
-            split.test.len()
-        ),
+        format!("no rows are left for {}: {train} train, {valid} valid, {test} test rows", list(&empty)),
         "give the log more rows, or choose other shares in the Preprocess stage",
     ))
 }
@@ -118,27 +142,23 @@ mod tests {
     #[test]
     fn shares_are_exact_and_every_row_is_in_one_split() {
         for (given, stage, sizes) in [
-            (GIVEN, stage(Valid::FromTest(0.5), Test::AsGiven, 0), (600, 200, 200)),
-            (GIVEN, stage(Valid::FromTrain(0.1), Test::AsGiven, 0), (540, 60, 400)),
-            (GIVEN, stage(Valid::FromTest(0.5), Test::Random(0.4), 0), (600, 200, 200)),
-            (POOLED, stage(Valid::FromTest(0.5), Test::Random(0.4), 0), (600, 200, 200)),
-            (POOLED, stage(Valid::FromTrain(0.25), Test::Random(0.2), 3), (600, 200, 200)),
+            (GIVEN, stage(Valid::FromTest(0.5), Test::AsGiven, 0), [600, 200, 200]),
+            (GIVEN, stage(Valid::FromTrain(0.1), Test::AsGiven, 0), [540, 60, 400]),
+            (GIVEN, stage(Valid::FromTest(0.5), Test::Random(0.4), 0), [600, 200, 200]),
+            (POOLED, stage(Valid::FromTest(0.5), Test::Random(0.4), 0), [600, 200, 200]),
+            (POOLED, stage(Valid::FromTrain(0.25), Test::Random(0.2), 3), [600, 200, 200]),
         ] {
             let split = split(given, &stage).unwrap();
-            assert_eq!((split.train.len(), split.valid.len(), split.test.len()), sizes);
-            for rows in [&split.train, &split.valid, &split.test] {
-                assert!(rows.is_sorted(), "file order is kept");
-            }
-            let mut rows = [split.train, split.valid, split.test].concat();
-            rows.sort_unstable();
-            assert_eq!(rows, (0..1000).collect::<Vec<u32>>());
+            assert_eq!([Part::Train, Part::Valid, Part::Test].map(|part| split.count(part)), sizes);
+            assert_eq!(split.of(0, 1000).len(), 1000);
         }
     }
 
     #[test]
     fn given_test_rows_stay_apart_from_training_rows() {
         let split = split(GIVEN, &stage(Valid::FromTest(0.5), Test::AsGiven, 1)).unwrap();
-        assert_eq!(split.train, (0..600).collect::<Vec<u32>>());
+        assert!(split.of(0, 600).iter().all(|part| *part == Part::Train));
+        assert!(split.of(600, 400).iter().all(|part| *part != Part::Train));
     }
 
     #[test]

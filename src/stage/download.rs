@@ -84,8 +84,8 @@ fn simulate(simulated: &Simulated, cx: &Context, out: &Draft) -> Result<String, 
     let log = simulated.simulate()?;
     let mut watch = |_: Advance| cx.check_interrupt().map_err(|_| DataError::Interrupted);
     out.write(EncodedDataset::SCHEMA, log.schema.to_json().as_bytes())?;
-    log.train.write(&out.path(EncodedDataset::TRAIN), None, &mut watch)?;
-    log.test.write(&out.path(EncodedDataset::TEST), None, &mut watch)?;
+    log.train.write(&out.path(EncodedDataset::TRAIN), &mut watch)?;
+    log.test.write(&out.path(EncodedDataset::TEST), &mut watch)?;
     Ok(format!("{} train, {} test rows", log.train.len(), log.test.len()))
 }
 

@@ -1,15 +1,17 @@
 //! `Preprocess`: encodes a log into train, valid and test.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use rayon::prelude::*;
 
 use super::{Context, Execute, Inputs, Outcome, StageError};
 use crate::data::{
-    Advance, DataError, EncodedDataset, Encoding, RawLog, Reading, Rows, Schema, Source, check_split, encode, split,
+    Advance, DataError, EncodedDataset, Encoder, Encoding, Part, RawLog, Reading, Rows, Schema, Source, Split,
+    check_split, split,
 };
 use crate::spec::Preprocess;
 use crate::store::{Artifact, Draft};
+
+/// Bytes of rows that wait in memory until all are read; what is more waits in the stage's scratch folder.
+const IN_MEMORY: usize = 512 << 20;
 
 impl Execute for Preprocess {
     const REVISION: u32 = 2;
@@ -23,44 +25,55 @@ impl Execute for Preprocess {
         check_split(self, source.has_test_rows())?;
 
         let log = match source.simulated {
-            Some(_) => read_simulated(from)?,
+            Some(_) => read_simulated(from, cx)?,
             None => read_files(&source, self.fill, cx)?,
         };
         cx.check_interrupt()?;
         let split = split(log.given()?, self)?;
-        let encoded = encode(log, &split.train)?;
-        cx.check_interrupt()?;
-
-        out.write(EncodedDataset::SCHEMA, encoded.schema.to_json().as_bytes())?;
-        out.write(Encoding::FILE, encoded.encoding.to_json().as_bytes())?;
-        cx.progress.begin(encoded.rows.len() as u64, "rows");
-        let done = AtomicU64::new(0);
-        let splits = [
-            (EncodedDataset::TRAIN, &split.train),
-            (EncodedDataset::VALID, &split.valid),
-            (EncodedDataset::TEST, &split.test),
-        ];
-        splits.into_par_iter().try_for_each(|(file, rows)| {
-            let mut before = 0;
-            let mut watch = |advance: Advance| {
-                let new = advance.rows - std::mem::replace(&mut before, advance.rows);
-                cx.progress.at(done.fetch_add(new, Ordering::Relaxed) + new, "writing");
-                cx.check_interrupt().map_err(|_| DataError::Interrupted)
-            };
-            encoded.rows.write(&out.path(file), Some(rows), &mut watch)
-        })?;
-        let Schema { fields, numerical, tasks } = &encoded.schema;
+        cx.progress.begin(log.rows() as u64, "rows");
+        let mut watch = || cx.check_interrupt().map_err(|_| DataError::Interrupted);
+        let encoder = Encoder::of(&log, &split, &mut watch)?;
+        out.write(EncodedDataset::SCHEMA, encoder.schema.to_json().as_bytes())?;
+        out.write(Encoding::FILE, encoder.encoding.to_json().as_bytes())?;
+        write(&log, &split, &encoder, cx, out)?;
+        let Schema { fields, numerical, tasks } = &encoder.schema;
         let summary = format!(
             "{} fields, {} numerical, {} tasks; {} train, {} valid, {} test rows",
             fields.len(),
             numerical.len(),
             tasks.len(),
-            split.train.len(),
-            split.valid.len(),
-            split.test.len()
+            split.count(Part::Train),
+            split.count(Part::Valid),
+            split.count(Part::Test)
         );
         Ok(Outcome { simulated: source.simulated.is_some(), summary })
     }
+}
+
+/// Encodes the rows, and writes each to the file of its split: one way through the log.
+fn write(log: &RawLog, split: &Split, encoder: &Encoder, cx: &Context, out: &Draft) -> Result<(), StageError> {
+    let (group, probability) = log.has();
+    let create = |file, part| {
+        Rows::writer(&out.path(file), &encoder.schema, split.count(part), group, probability)
+            .map(|writer| (part, writer))
+    };
+    let mut writers = [
+        create(EncodedDataset::TRAIN, Part::Train)?,
+        create(EncodedDataset::VALID, Part::Valid)?,
+        create(EncodedDataset::TEST, Part::Test)?,
+    ];
+    let (mut ids, mut numbers) = (Vec::new(), Vec::new());
+    log.chunks(|chunk| {
+        let numbers = encoder.encode(&chunk, &mut ids, &mut numbers)?;
+        let parts = split.of(chunk.first, chunk.rows);
+        writers.par_iter_mut().try_for_each(|(part, writer)| {
+            let keep: Vec<u32> = (0..).zip(parts).filter(|(_, of)| *of == part).map(|(at, _)| at).collect();
+            writer.push(&chunk, &keep, &ids, numbers)
+        })?;
+        cx.progress.at((chunk.first + chunk.rows) as u64, "writing");
+        cx.check_interrupt().map_err(|_| DataError::Interrupted)
+    })?;
+    Ok(writers.into_iter().try_for_each(|(_, writer)| writer.finish())?)
 }
 
 fn read_files(source: &Source, fill: Option<f32>, cx: &Context) -> Result<RawLog, StageError> {
@@ -70,13 +83,13 @@ fn read_files(source: &Source, fill: Option<f32>, cx: &Context) -> Result<RawLog
         cx.progress.at(advance.bytes, &format!("{} rows read", advance.rows));
         cx.check_interrupt().map_err(|_| DataError::Interrupted)
     };
-    let mut reading = Reading::new(cx.root, fill, &mut watch);
+    let mut reading = Reading::new(cx.root, fill, Some((cx.scratch.to_path_buf(), IN_MEMORY)), &mut watch);
     Ok(source.dataset.read(&source.files, &mut reading)?)
 }
 
-fn read_simulated(from: &Artifact) -> Result<RawLog, StageError> {
+fn read_simulated(from: &Artifact, cx: &Context) -> Result<RawLog, StageError> {
     let schema = Schema::read(&from.file(EncodedDataset::SCHEMA)?)?;
     let train = Rows::open(&from.file(EncodedDataset::TRAIN)?, &schema)?;
     let test = Rows::open(&from.file(EncodedDataset::TEST)?, &schema)?;
-    Ok(RawLog::of_rows(schema, &train, &test))
+    Ok(RawLog::of_rows(schema, &train, &test, cx.scratch.to_path_buf(), IN_MEMORY)?)
 }

@@ -2,38 +2,62 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
+
+use super::archive::{Member, Unpacking};
+
+/// Where a delimited file lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// On the disk, packed with gzip or not.
+    File(PathBuf),
+    /// In an archive; with it, a folder for archives within the archive.
+    Member(Member, PathBuf),
+}
 
 /// The bytes of a delimited file, unpacked where need be.
 pub(super) enum Content {
     Plain(Hashing),
     Gzip(Box<MultiGzDecoder<Hashing>>),
+    Member(Unpacking),
 }
 
 impl Content {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let hashing = Hashing { file: File::open(path)?, hasher: Box::default() };
-        Ok(if is_gzip(path) { Self::Gzip(Box::new(MultiGzDecoder::new(hashing))) } else { Self::Plain(hashing) })
+    pub(super) fn open(place: &Place) -> io::Result<Self> {
+        match place {
+            Place::File(path) => {
+                let hashing = Hashing { file: File::open(path)?, hasher: Box::default() };
+                Ok(if is_gzip(path) {
+                    Self::Gzip(Box::new(MultiGzDecoder::new(hashing)))
+                } else {
+                    Self::Plain(hashing)
+                })
+            }
+            Place::Member(member, folder) => Ok(Self::Member(member.open(folder)?)),
+        }
     }
 
-    /// How much of the file has been read.
+    /// How much of the file on the disk has been read.
     pub(super) fn bytes_read(&self) -> u64 {
         match self {
             Self::Plain(hashing) => hashing.hasher.count(),
             Self::Gzip(decoder) => decoder.get_ref().hasher.count(),
+            Self::Member(member) => member.packed_bytes_read(),
         }
     }
 
-    /// Reads what is left and says how long the file is and what its digest is, in hex.
-    pub(super) fn finish(self) -> io::Result<(u64, String)> {
+    /// Reads what is left of the file on the disk and says how long it is and what its digest is, in hex; `None` for a
+    /// member of an archive, which is a part of it.
+    pub(super) fn finish(self) -> io::Result<Option<(u64, String)>> {
         let mut hashing = match self {
             Self::Plain(hashing) => hashing,
             Self::Gzip(decoder) => decoder.into_inner(),
+            Self::Member(_) => return Ok(None),
         };
         hashing.hasher.update_reader(&mut hashing.file)?;
-        Ok((hashing.hasher.count(), hashing.hasher.finalize().to_hex().to_string()))
+        Ok(Some((hashing.hasher.count(), hashing.hasher.finalize().to_hex().to_string())))
     }
 }
 
@@ -42,6 +66,7 @@ impl Read for Content {
         match self {
             Self::Plain(hashing) => hashing.read(buffer),
             Self::Gzip(decoder) => decoder.read(buffer),
+            Self::Member(member) => member.read(buffer),
         }
     }
 }

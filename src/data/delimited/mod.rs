@@ -5,6 +5,7 @@
 //! each into a [`Piece`] of its own. Pieces join the log in the order of the file, so that the log, and the first
 //! complaint, are what reading row by row would give.
 
+mod archive;
 mod blocks;
 mod bytes;
 mod cells;
@@ -17,17 +18,20 @@ mod tests;
 mod work;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use self::archive::Member;
+pub(crate) use self::archive::members;
 use self::blocks::Blocks;
-use self::content::{Content, is_gzip};
+use self::content::{Content, Place, is_gzip};
 pub(crate) use self::row::{Header, Row};
 use self::work::Work;
 use super::log::{Piece, RawLog};
 use super::source::SourceFile;
 use super::{Advance, DataError};
+use crate::store::Digest;
 
 /// Bytes of a block: small enough for a core's cache with all that is made of it, large enough for BLAKE3's wide code
 /// paths.
@@ -62,12 +66,16 @@ pub(crate) struct Reading<'a> {
     pub(crate) root: &'a Path,
     /// Stands for missing, NaN and infinite numbers; without it they are errors.
     pub(crate) fill: Option<f32>,
+    /// Where rows wait that take more than so many bytes together; without it all stay in memory.
+    spill: Option<(PathBuf, usize)>,
     /// Hears how far reading is, over all files, and may stop it.
     pub(crate) watch: &'a mut (dyn FnMut(Advance) -> Result<(), DataError> + Send),
     /// What the files read so far came to.
     pub(crate) done: Advance,
     /// Bytes of a block.
     block: usize,
+    /// Bytes of the archive that the last member took.
+    packed: u64,
     /// Memory for the blocks that are read, those that are parsed and those that join the log.
     batches: [Vec<Work>; 3],
 }
@@ -76,14 +84,17 @@ impl<'a> Reading<'a> {
     pub(crate) fn new(
         root: &'a Path,
         fill: Option<f32>,
+        spill: Option<(PathBuf, usize)>,
         watch: &'a mut (dyn FnMut(Advance) -> Result<(), DataError> + Send),
     ) -> Self {
         Self {
             root,
             fill,
+            spill,
             watch,
             done: Advance::default(),
             block: BLOCK,
+            packed: 0,
             batches: [(); 3].map(|()| Work::batch(BATCH)),
         }
     }
@@ -104,31 +115,101 @@ impl<'a> Reading<'a> {
         columns: impl FnOnce(&Header) -> Result<C, DataError> + Send,
         row: impl Fn(&C, &Row, &mut Piece) -> Result<(), DataError> + Sync,
     ) -> Result<(), DataError> {
-        let path = &file.path;
-        let opened = self.root.join(path);
-        let content = Content::open(&opened).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => DataError::NotAsDownloaded { path: path.clone(), what: "vanished" },
-            _ => DataError::read(path)(error),
-        })?;
-        let mut blocks = Blocks::new(content, layout.delimiter, layout.quotes, self.block);
+        let place = Place::File(self.root.join(&file.path));
+        let digest = self.content(&file.path, &place, layout, log, columns, row);
+        // the complaint about a line of another file would mislead
+        if let (Some(found), _) = &digest
+            && *found != (file.bytes, file.digest.clone())
+        {
+            return Err(DataError::NotAsDownloaded { path: file.path.clone(), what: "changed" });
+        }
+        self.done.bytes += file.bytes;
+        digest.1
+    }
 
-        // within the pool from the start, as every batch would have to enter it otherwise
-        let outcome = rayon::scope(|_| self.rows(&mut blocks, (path, &opened), layout, log, columns, &row));
-        if matches!(outcome, Err(DataError::Interrupted)) {
-            return outcome;
-        }
-        let (bytes, digest) = blocks.into_content().finish().map_err(DataError::read(path))?;
-        if (bytes, digest.as_str()) != (file.bytes, &file.digest) {
-            return Err(DataError::NotAsDownloaded { path: path.clone(), what: "changed" });
-        }
-        self.done.bytes += bytes;
+    /// The same of a file within an archive, which must be verified before ([`Reading::verify`]); `names` lead to it.
+    ///
+    /// # Errors
+    /// When the archive is damaged, or as [`Reading::file`].
+    pub(crate) fn member<C: Sync>(
+        &mut self,
+        archive: &Path,
+        names: &[String],
+        layout: Layout,
+        log: &mut RawLog,
+        columns: impl FnOnce(&Header) -> Result<C, DataError> + Send,
+        row: impl Fn(&C, &Row, &mut Piece) -> Result<(), DataError> + Sync,
+    ) -> Result<(), DataError> {
+        let shown = names.iter().fold(archive.to_path_buf(), |path, name| path.join(name));
+        let member = Member { archive: self.root.join(archive), names: names.to_vec() };
+        let place = Place::Member(member, self.scratch());
+        let before = self.done.bytes;
+        let (_, outcome) = self.content(&shown, &place, layout, log, columns, row);
+        self.done.bytes = before + self.packed;
         outcome
+    }
+
+    /// Reads every byte of a file, and refuses one that is not as `Download` recorded it.
+    ///
+    /// # Errors
+    /// When it vanished, changed or cannot be read.
+    pub(crate) fn verify(&self, file: &SourceFile) -> Result<(), DataError> {
+        let gone = |what| DataError::NotAsDownloaded { path: file.path.clone(), what };
+        let opened = self.root.join(&file.path);
+        if !opened.is_file() {
+            return Err(gone("vanished"));
+        }
+        let digest = Digest::of_file(&opened).map_err(DataError::read(&file.path))?;
+        if digest.to_string() == file.digest { Ok(()) } else { Err(gone("changed")) }
+    }
+
+    /// Where files without a name may lie.
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.spill.as_ref().map_or_else(std::env::temp_dir, |(folder, _)| folder.clone())
+    }
+
+    /// How many bytes of rows one of so many logs that are read together may keep in memory.
+    pub(crate) fn share(&self, log: &mut RawLog, logs: usize) {
+        if let Some((folder, bytes)) = &self.spill {
+            log.spill_to(folder.clone(), bytes / logs);
+        }
+    }
+
+    /// Adds every row of a content to the log; with what came of it, the length and digest of a file on the disk.
+    fn content<C: Sync>(
+        &mut self,
+        path: &Path,
+        place: &Place,
+        layout: Layout,
+        log: &mut RawLog,
+        columns: impl FnOnce(&Header) -> Result<C, DataError> + Send,
+        row: impl Fn(&C, &Row, &mut Piece) -> Result<(), DataError> + Sync,
+    ) -> (Option<(u64, String)>, Result<(), DataError>) {
+        self.share(log, 1);
+        let content = match Content::open(place) {
+            Ok(content) => content,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return (None, Err(DataError::NotAsDownloaded { path: path.to_path_buf(), what: "vanished" }));
+            }
+            Err(error) => return (None, Err(DataError::read(path)(error))),
+        };
+        let mut blocks = Blocks::new(content, layout.delimiter, layout.quotes, self.block);
+        // within the pool from the start, as every batch would have to enter it otherwise
+        let outcome = rayon::scope(|_| self.rows(&mut blocks, (path, place), layout, log, columns, &row));
+        self.packed = blocks.bytes_read();
+        if matches!(outcome, Err(DataError::Interrupted)) {
+            return (None, outcome);
+        }
+        match blocks.into_content().finish() {
+            Ok(found) => (found, outcome),
+            Err(error) => (None, Err(DataError::read(path)(error))),
+        }
     }
 
     fn rows<C: Sync>(
         &mut self,
         blocks: &mut Blocks,
-        (path, opened): (&Path, &Path),
+        (path, place): (&Path, &Place),
         layout: Layout,
         log: &mut RawLog,
         columns: impl FnOnce(&Header) -> Result<C, DataError> + Send,
@@ -141,7 +222,7 @@ impl<'a> Reading<'a> {
         if names.is_empty() {
             return ended(blocks, path, 0);
         }
-        let header = Header { path, file: opened, names: &names };
+        let header = Header { path, place, names: &names };
         let columns = columns(&header)?;
         let fill = self.fill;
         let parse = |work: &mut Work| work.parse(&header, layout.delimiter, fill, |on, piece| row(&columns, on, piece));

@@ -4,7 +4,7 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use super::cells::Fields;
-use super::content::Content;
+use super::content::{Content, Place};
 use super::decimal;
 use crate::data::DataError;
 use crate::data::error::{RowProblem, quoted};
@@ -18,8 +18,8 @@ const LARGEST_ID: u32 = 50_000_000;
 pub(crate) struct Header<'a> {
     /// As messages show it.
     pub(super) path: &'a Path,
-    /// As the system finds it.
-    pub(super) file: &'a Path,
+    /// Where it lies.
+    pub(super) place: &'a Place,
     pub(super) names: &'a [String],
 }
 
@@ -80,7 +80,7 @@ impl Header<'_> {
     /// The line, counted from 1, of the first row at or after a byte of the unpacked content. Nobody counts lines while
     /// rows are read, so the file is read again; this happens for one wrong row only.
     fn line_at(&self, byte: u64) -> io::Result<u64> {
-        let content = BufReader::with_capacity(BUFFER, Content::open(self.file)?);
+        let content = BufReader::with_capacity(BUFFER, Content::open(self.place)?);
         let mut line = 1;
         for (at, read) in (0..).zip(content.bytes()) {
             match read? {

@@ -24,7 +24,7 @@ fn in_blocks(project: &Project, file: &str, columns: usize, size: usize) -> Outc
         rows = advance.rows;
         Ok(())
     };
-    let mut reading = Reading::new(project.root(), None, &mut watch);
+    let mut reading = Reading::new(project.root(), None, None, &mut watch);
     reading.block = size;
     let layout = Layout::by_extension(Path::new(file));
     let read = |columns: &usize, row: &Row, piece: &mut Piece| {
@@ -127,7 +127,7 @@ fn a_second_file_goes_on_where_the_first_ends() {
         heard.push(advance);
         Ok(())
     };
-    let mut reading = Reading::new(project.root(), None, &mut watch);
+    let mut reading = Reading::new(project.root(), None, None, &mut watch);
     for file in ["one.csv", "two.csv"] {
         let file = note(&project, file);
         let read = |(): &(), row: &Row, piece: &mut Piece| {
