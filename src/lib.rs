@@ -4,12 +4,13 @@
 //! balancer, evaluate); `mtorec run` makes true what it says and a second run does only what changed.
 //!
 //! Imports run downwards: `cli → run → plan → stage → (model, balance, optim, data, metric) → nn → tensor`.
-//! `spec` is plain data that anybody may read, `balance` knows nothing of tensors, `store` knows no stage.
+//! `spec` is plain data that anybody may read, `balance` knows nothing of tensors, `store` and `fetch` know no stage.
 
 pub mod balance;
 pub mod cli;
 pub mod comparison;
 pub mod data;
+pub mod fetch;
 pub mod metric;
 pub mod model;
 pub mod nn;
