@@ -1,6 +1,6 @@
 //! UCI Census-Income (KDD): the log that multi-task papers use for a second opinion.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use super::DataError;
 use super::delimited::{Layout, Reading, Row};
 use super::error::{RowProblem, quoted};
 use super::log::{Piece, RawLog, dictionary_fields};
-use super::source::{FoundFile, Role, SourceFile, look_for};
+use super::source::{FoundFile, Role, SourceFile, Wanted, look_for};
 use crate::registry::Describe;
 
 /// Census-Income with the two customary tasks: income over 50K, never married.
@@ -90,24 +90,27 @@ fn categorical() -> impl Iterator<Item = usize> {
 }
 
 impl CensusIncome {
-    /// Looks for `census-income.data` and `census-income.test` (or `.gz`) in the folder, by default `data/census`.
+    /// The published files.
+    pub(super) const FILES: [Wanted<'static>; 2] =
+        [(Role::Train, "census-income.data"), (Role::Test, "census-income.test")];
+
+    /// Looks for `census-income.data` and `census-income.test` (or `.gz`) in the folder.
     ///
     /// # Errors
     /// When neither is there.
-    pub(super) fn locate(&self, root: &Path, folder: Option<&Path>) -> Result<Vec<FoundFile>, DataError> {
-        let folder = folder.map_or_else(|| PathBuf::from("data/census"), Path::to_path_buf);
-        let wanted = [(Role::Train, "census-income.data"), (Role::Test, "census-income.test")];
-        let found: Vec<FoundFile> = look_for(root, &folder, &wanted).into_iter().filter_map(Result::ok).collect();
+    pub(super) fn locate(&self, root: &Path, folder: &Path) -> Result<Vec<FoundFile>, DataError> {
+        let found: Vec<FoundFile> = look_for(root, folder, &Self::FILES).into_iter().filter_map(Result::ok).collect();
         if !found.is_empty() {
             return Ok(found);
         }
         let remedy = format!(
             "download Census-Income (KDD) from https://archive.ics.uci.edu/dataset/117/census+income+kdd and put \
-             `census-income.data` and `census-income.test` (or either; `.gz` is fine) into `{}`",
+             `census-income.data` and `census-income.test` (or either; `.gz` is fine) into `{}`; or name their \
+             addresses: `fetch: [Fetch(url: \"https://..\")]`",
             folder.display()
         );
-        let files = wanted.map(|(_, name)| name.to_owned()).to_vec();
-        Err(DataError::NotThere { dataset: "Census-Income".into(), folder, files, remedy })
+        let files = Self::FILES.map(|(_, name)| name.to_owned()).to_vec();
+        Err(DataError::NotThere { dataset: "Census-Income".into(), folder: folder.to_path_buf(), files, remedy })
     }
 
     pub(super) fn read(&self, files: &[SourceFile], reading: &mut Reading) -> Result<RawLog, DataError> {

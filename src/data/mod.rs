@@ -23,7 +23,7 @@ mod source;
 mod split;
 mod spool;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use aliexpress::{AliExpress, Country};
 pub use batches::{RawBatch, batches, epoch_order, halves};
@@ -65,17 +65,37 @@ pub struct Advance {
 }
 
 impl Dataset {
+    /// The folder that holds the files of a real data set unless a pipeline names another, relative to the project's.
+    pub fn folder(&self) -> PathBuf {
+        match self {
+            Self::AliExpress(log) => PathBuf::from("data/aliexpress").join(log.country.code()),
+            Self::CensusIncome(_) => PathBuf::from("data/census"),
+            Self::Csv(_) | Self::Simulated(_) => PathBuf::new(),
+        }
+    }
+
+    /// The names of a real data set's files, training rows first; each may also lie there with `.gz` behind its name.
+    pub fn files(&self) -> Vec<&str> {
+        match self {
+            Self::AliExpress(_) => vec!["train.csv", "test.csv"],
+            Self::CensusIncome(_) => CensusIncome::FILES.map(|(_, name)| name).to_vec(),
+            Self::Csv(log) => std::iter::once(&log.train).chain(&log.test).map(String::as_str).collect(),
+            Self::Simulated(_) => Vec::new(),
+        }
+    }
+
     /// The files of a real data set, training rows first; none for a simulated one.
     ///
-    /// `folder` is where to look, absolute or relative to the project's `root`; each data set has its own default.
+    /// `folder` is where to look, absolute or relative to the project's `root`; [`Dataset::folder`] by default.
     ///
     /// # Errors
     /// [`DataError::NotThere`] when no file is there, [`DataError::Incomplete`] when one of several is missing.
     pub fn locate(&self, root: &Path, folder: Option<&Path>) -> Result<Vec<FoundFile>, DataError> {
+        let folder = folder.map_or_else(|| self.folder(), Path::to_path_buf);
         match self {
-            Self::AliExpress(log) => log.locate(root, folder),
-            Self::CensusIncome(log) => log.locate(root, folder),
-            Self::Csv(log) => log.locate(root, folder),
+            Self::AliExpress(log) => log.locate(root, Some(&folder)),
+            Self::CensusIncome(log) => log.locate(root, &folder),
+            Self::Csv(log) => log.locate(root, Some(&folder)),
             Self::Simulated(_) => Ok(Vec::new()),
         }
     }

@@ -88,6 +88,7 @@ mod tests {
         };
         assert_snapshot!(of("d"), @"
         dataset.AliExpress.country = ES
+        fetch = []
         path = None
         when_missing = Fail
         ");
@@ -141,6 +142,9 @@ mod tests {
             ("d", "dataset=Csv(train: \"a\", test: \"b\", labels: [\"y\"], numerical: [\"c\"])"),
             ("d", "path=\"x\""),
             ("d", "path=\"None\""),
+            ("d", "fetch=[Fetch(url: \"http://a/train.csv\")]"),
+            ("d", "fetch=[Fetch(url: \"http://b/train.csv\")]"),
+            ("d", "fetch=[Fetch(url: \"http://b/x\", file: \"train.csv\")]"),
             ("d", "when_missing=Simulate(rows: 500)"),
             ("d", "when_missing=Simulate(rows: 500, seed: 1)"),
             ("p", "valid=FromTrain(0.5)"),

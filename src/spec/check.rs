@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use super::diagnostic::Problem;
+use super::fetch;
 use super::limits;
 use super::parse::MAX_PROBLEMS;
 use super::pipeline::{
@@ -205,6 +206,7 @@ impl<'a> Check<'a> {
         if let Dataset::Csv(csv) = &stage.dataset {
             self.csv(name, csv);
         }
+        self.problems.extend(fetch::check(name, stage, self.tree));
     }
 
     fn csv(&mut self, stage: &str, csv: &Csv) {

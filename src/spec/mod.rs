@@ -8,6 +8,7 @@ mod check;
 mod decode;
 mod diagnostic;
 mod fault;
+mod fetch;
 mod limits;
 mod parse;
 mod pipeline;
@@ -25,8 +26,9 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use diagnostic::{Look, Origin, Problem, Problems, Source};
+pub use fetch::fetched_as;
 pub use pipeline::{
-    BuildModel, Compare, CompareRow, Download, Evaluate, Fails, Golden, Held, Init, On, Pipeline, Preprocess,
+    BuildModel, Compare, CompareRow, Download, Evaluate, Fails, Fetch, Golden, Held, Init, On, Pipeline, Preprocess,
     Reference, Stage, Test, Toy, Train, Valid, WhenMissing,
 };
 pub use places::Places;

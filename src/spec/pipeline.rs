@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::balance::Balancer;
 use crate::data::Dataset;
+use crate::fetch::Address;
 use crate::metric::Metric;
 use crate::model::{Arch, Sizes};
 use crate::optim::{Adam, Optimizer};
@@ -28,7 +29,7 @@ pub struct Pipeline {
 /// One node of the graph.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Stage {
-    /// Finds (or simulates) a data set.
+    /// Finds (or fetches, or simulates) a data set.
     Download(Download),
     /// Encodes it: ids to dense rows of the embedding table, train/valid/test splits.
     Preprocess(Preprocess),
@@ -113,7 +114,7 @@ impl Stage {
     }
 }
 
-/// Finds a data set where the user put it, or simulates one.
+/// Finds a data set where the user put it, fetches it, or simulates one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Download {
@@ -125,6 +126,31 @@ pub struct Download {
     /// What to do when the files are not there.
     #[serde(default)]
     pub when_missing: WhenMissing,
+    /// Files that are fetched from the web when they are not there.
+    #[serde(default)]
+    pub fetch: Vec<Fetch>,
+}
+
+/// Where a file of a data set is fetched from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fetch {
+    /// Its address, `http://` or `https://`.
+    pub url: String,
+    /// Its name in the data set's folder; by default the last part of the address.
+    #[serde(default)]
+    pub file: Option<String>,
+    /// The SHA-256 that it must have, in hexadecimal digits.
+    #[serde(default)]
+    pub sha256: Option<String>,
+}
+
+impl Fetch {
+    /// Its name in the data set's folder, as far as there is one.
+    pub fn name(&self) -> Option<String> {
+        let of_url = || self.url.parse::<Address>().ok()?.file_name().map(str::to_owned);
+        self.file.clone().or_else(of_url)
+    }
 }
 
 /// What to do when a real data set is not there.

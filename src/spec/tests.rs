@@ -418,7 +418,7 @@ fn all_problems_of_a_file_are_reported_at_once() {
     assert_snapshot!(wrong(text), @r#"
     2:11: the pipeline's name may not hold ' ' | use letters, digits, `_`, `-` and `.`; the first is a letter, a digit or `_`
     4:32: unknown data set `AliExpres` | did you mean `AliExpress`? one of these may stand here: `AliExpress`, `CensusIncome`, `Csv`, `Simulated`
-    4:56: unknown field `pth` of `Download` | did you mean `path`? the fields of `Download` are `dataset`, `path`, `when_missing`
+    4:56: unknown field `pth` of `Download` | did you mean `path`? the fields of `Download` are `dataset`, `path`, `when_missing`, `fetch`
     5:31: expected a string, found the name `d` | strings have quotes: `"d"`
     5:50: `FromTest` should be a share between 0 and 1, both excluded, not 1.5
     5:56: unknown field `sed` of `Preprocess` | did you mean `seed`? the fields of `Preprocess` are `from`, `valid`, `test`, `seed`, `fill`

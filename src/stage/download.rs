@@ -1,8 +1,10 @@
-//! `Download`: finds a data set where the user put it, or simulates one, and records which.
+//! `Download`: finds a data set where the user put it, fetches or simulates one, and records which.
+
+mod fetching;
 
 use std::path::Path;
 
-use super::{Context, Execute, External, Inputs, Outcome, StageError};
+use super::{Context, Execute, External, Inputs, Lacking, Outcome, Provision, StageError};
 use crate::data::{Advance, DataError, Dataset, EncodedDataset, FoundFile, Simulated, Source, SourceFile};
 use crate::spec::{Download, WhenMissing};
 use crate::store::{Draft, FileDigests};
@@ -38,6 +40,14 @@ impl Download {
 impl Execute for Download {
     const REVISION: u32 = 1;
 
+    fn lacking(&self, root: &Path) -> Vec<Lacking> {
+        fetching::lacking(self, root)
+    }
+
+    fn provide(&self, provision: &Provision) -> Result<(), StageError> {
+        fetching::fetch(self, provision)
+    }
+
     fn externals(&self, root: &Path, digests: &FileDigests) -> Result<Vec<External>, StageError> {
         let Log::Real(files) = self.find(root)? else { return Ok(Vec::new()) };
         let external = |FoundFile { role, path }| {
@@ -58,6 +68,7 @@ impl Execute for Download {
                     cx.check_interrupt()?;
                     examined.push(file.examine(cx.root, cx.digests)?);
                 }
+                fetching::hold(self, cx, &examined)?;
                 let summary = examined.iter().map(describe).collect::<Vec<_>>().join(", ");
                 (Source { dataset: self.dataset.clone(), simulated: None, files: examined }, summary)
             }
@@ -114,7 +125,7 @@ mod tests {
     use crate::data::{AliExpress, CensusIncome, Country, Like};
 
     fn download(dataset: impl Into<Dataset>, when_missing: WhenMissing) -> Download {
-        Download { dataset: dataset.into(), path: Some("logs".into()), when_missing }
+        Download { dataset: dataset.into(), path: Some("logs".into()), when_missing, fetch: Vec::new() }
     }
 
     const SIMULATE: WhenMissing = WhenMissing::Simulate { rows: 1000, seed: 3 };

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Context, External, Inputs, Outcome, StageError, Work};
+use super::{Context, External, Inputs, Lacking, Outcome, Provision, StageError, Work};
 use crate::store::{Draft, FileDigests};
 
 type Act = dyn Fn(&Context) -> Result<Outcome, StageError> + Send + Sync;
@@ -19,6 +19,8 @@ pub struct Fake {
     pub parameters: BTreeMap<String, String>,
     pub revision: u32,
     pub external: Option<PathBuf>,
+    /// What `provide` writes where it is not there.
+    pub fetched: Option<PathBuf>,
     pub act: Arc<Act>,
 }
 
@@ -29,6 +31,7 @@ impl Fake {
             parameters: BTreeMap::new(),
             revision: 1,
             external: None,
+            fetched: None,
             act: Arc::new(|_| Ok(Outcome::default())),
         }
     }
@@ -64,6 +67,18 @@ impl Work for Fake {
 
     fn references(&self) -> Vec<(Cow<'static, str>, String)> {
         ["in0", "in1", "in2"].into_iter().map(Cow::from).zip(self.reads.iter().cloned()).collect()
+    }
+
+    fn lacking(&self, _root: &Path) -> Vec<Lacking> {
+        let missing = self.fetched.iter().filter(|path| !path.exists());
+        missing.map(|path| Lacking { path: path.clone(), url: "http://somewhere/".into() }).collect()
+    }
+
+    fn provide(&self, _provision: &Provision) -> Result<(), StageError> {
+        for Lacking { path, .. } in self.lacking(Path::new("")) {
+            fs::write(&path, "fetched").map_err(|error| StageError::failed(error.to_string()))?;
+        }
+        Ok(())
     }
 
     fn externals(&self, _root: &Path, digests: &FileDigests) -> Result<Vec<External>, StageError> {

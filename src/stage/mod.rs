@@ -47,6 +47,25 @@ impl Context<'_> {
     }
 }
 
+/// What a stage may use to bring in files from outside.
+pub struct Provision<'a> {
+    /// The project's folder: relative paths in a pipeline start here.
+    pub root: &'a Path,
+    /// Where to say how far it is.
+    pub progress: &'a dyn Progress,
+    /// Set when the user wants to stop.
+    pub cancelled: &'a AtomicBool,
+}
+
+/// A file outside the store that a stage reads, that is not there, and that it can fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lacking {
+    /// Where it belongs: absolute, or relative to the project's folder.
+    pub path: PathBuf,
+    /// Where it is fetched from.
+    pub url: String,
+}
+
 /// Where tensors live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Device {
@@ -142,6 +161,15 @@ pub enum StageError {
 }
 
 impl StageError {
+    /// Files would have to be fetched, and the call forbids it.
+    pub fn offline(lacking: &[Lacking]) -> Self {
+        let files: Vec<String> =
+            lacking.iter().map(|Lacking { path, url }| format!("`{}` (from {url})", path.display())).collect();
+        let (is, it) = if files.len() == 1 { ("is", "it") } else { ("are", "them") };
+        Self::failed(format!("{} {is} not there, and `--offline` forbids to fetch {it}", files.join(" and ")))
+            .hint("run without `--offline`, or put the files there")
+    }
+
     /// A failure without a hint.
     pub fn failed(message: impl Into<String>) -> Self {
         Self::Failed { message: message.into(), hint: None }
@@ -177,6 +205,22 @@ impl StageError {
 pub trait Execute {
     /// Raise it when the same parameters and inputs should give another artifact: part of the key.
     const REVISION: u32;
+
+    /// The files outside the store that it reads, that are not there, and that [`Execute::provide`] would fetch.
+    fn lacking(&self, root: &Path) -> Vec<Lacking> {
+        let _ = root;
+        Vec::new()
+    }
+
+    /// Fetches what is [`Execute::lacking`]. It comes before the stage's key is known, because the key depends on what the
+    /// files hold.
+    ///
+    /// # Errors
+    /// When a file cannot be had.
+    fn provide(&self, provision: &Provision) -> Result<(), StageError> {
+        let _ = provision;
+        Ok(())
+    }
 
     /// The files outside the store that this stage would read now.
     ///

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Context, Execute, External, Inputs, Outcome, StageError};
+use super::{Context, Execute, External, Inputs, Lacking, Outcome, Provision, StageError};
 use crate::registry::{Entry, to_ron};
 use crate::spec::{self, Stage};
 use crate::store::{Draft, FileDigests};
@@ -25,6 +25,15 @@ pub trait Work: Send + Sync {
 
     /// The stages it reads: field and name of the stage.
     fn references(&self) -> Vec<(Cow<'static, str>, String)>;
+
+    /// See [`Execute::lacking`].
+    fn lacking(&self, root: &Path) -> Vec<Lacking>;
+
+    /// See [`Execute::provide`].
+    ///
+    /// # Errors
+    /// When a file cannot be had.
+    fn provide(&self, provision: &Provision) -> Result<(), StageError>;
 
     /// See [`Execute::externals`].
     ///
@@ -96,6 +105,14 @@ impl Work for Stage {
         Stage::references(self).into_iter().map(|found| (found.field, found.stage.to_owned())).collect()
     }
 
+    fn lacking(&self, root: &Path) -> Vec<Lacking> {
+        for_each_kind!(self, |parameters: Kind| <Kind as Execute>::lacking(parameters, root))
+    }
+
+    fn provide(&self, provision: &Provision) -> Result<(), StageError> {
+        for_each_kind!(self, |parameters: Kind| <Kind as Execute>::provide(parameters, provision))
+    }
+
     fn externals(&self, root: &Path, digests: &FileDigests) -> Result<Vec<External>, StageError> {
         for_each_kind!(self, |parameters: Kind| <Kind as Execute>::externals(parameters, root, digests))
     }
@@ -107,7 +124,11 @@ impl Work for Stage {
 
 /// The kinds of stages, each with the least a pipeline must say of it.
 const KINDS: [(&str, &str, &str); 7] = [
-    ("Download", "finds a data set where the user put it, or simulates one", "Download(dataset: AliExpress())"),
+    (
+        "Download",
+        "finds a data set where the user put it, fetches it, or simulates one",
+        "Download(dataset: AliExpress())",
+    ),
     (
         "Preprocess",
         "encodes a data set: ids to dense rows of the embedding table, train/valid/test splits",

@@ -140,6 +140,41 @@ fn columns_and_metrics_are_used_once() {
 }
 
 #[test]
+fn files_are_fetched_from_the_web_and_are_the_data_sets() {
+    let census = |entries: &str| short_with("AliExpress()", &format!("CensusIncome(), fetch: [\n{entries}]"));
+    let digest = "0".repeat(64);
+    let good = format!(
+        "Fetch(url: \"https://a/census-income.data.gz\", sha256: \"{digest}\"), (url: \"http://b/t\", file: \"census-income.test\")"
+    );
+    let Stage::Download(download) = &read(&census(&good)).stages["d"] else { panic!() };
+    let names: Vec<_> = download.fetch.iter().filter_map(Fetch::name).collect();
+    assert_eq!(names, ["census-income.data.gz", "census-income.test"]);
+
+    let entries = [
+        r#"(url: "file:///x/census-income.data")"#,
+        r#"(url: "https://me:pw@a/census-income.data", sha256: "12")"#,
+        r#"(url: "https://a/"), (url: "https://a/b", file: "census-income.dat")"#,
+        r#"(url: "https://a/census-income.test"), (url: "https://a/b", file: "census-income.test.gz")"#,
+    ];
+    assert_snapshot!(wrong(&census(&entries.join(",\n"))), @r#"
+    3:7: `file:///x/census-income.data`: only `http://` and `https://` addresses are fetched | give the file's address, like `https://example.org/train.csv.gz`; `path:` names a folder of this machine
+    4:7: `https://me:pw@a/census-income.data`: an address with a user name or a password in it is not fetched | give the file's address, like `https://example.org/train.csv.gz`; `path:` names a folder of this machine
+    4:53: a SHA-256 has 64 hexadecimal digits | `sha256sum FILE` prints it; leave it out if it is not known
+    5:7: the address does not end in a file's name | say what the file is called here: `file: "train.csv.gz"`
+    5:49: `CensusIncome` reads no file `census-income.dat` | did you mean `census-income.data`? its files are `census-income.data`, `census-income.test` (or the same with `.gz`); `file:` says what the file is called here
+    6:67: `census-income.test` is fetched twice
+    "#);
+    let csv = short_with(
+        "AliExpress()",
+        "Csv(train: \"../a.csv\", test: \"b.csv\", labels: [\"y\"]), fetch: [(url: \"https://a/b\", file: \"../a.csv\")]",
+    );
+    assert_snapshot!(wrong(&csv), @"2:117: `../a.csv` lies outside the data set's folder | files are fetched into it: name the folder in `path:` and the file without one");
+    let simulated = census(&good).replace("fetch", "when_missing: Simulate(rows: 500), fetch");
+    assert_snapshot!(wrong(&simulated), @"2:58: what is missing is either fetched or simulated | leave `when_missing` or `fetch` out");
+    assert_snapshot!(wrong(&census(&good).replace("CensusIncome", "Simulated")), @"2:48: a simulated log has no files to fetch | leave `fetch` out, or name a real data set");
+}
+
+#[test]
 fn a_toy_names_balancers_that_make_sense_there() {
     let toy = |fields: &str| format!("(name: \"p\", stages: {{\"toy\": Toy({fields})}})");
     let Stage::Toy(plain) = &read(&toy("balancers: [Ls()]")).stages["toy"] else { panic!() };
