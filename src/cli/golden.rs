@@ -8,7 +8,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::project::{Edits, Project, RootArg, SelectionArgs};
+use super::project::{Edits, NetworkArg, Project, RootArg, SelectionArgs};
 use super::{Exit, interrupt, output, run, tables};
 use crate::readable;
 use crate::run::{Ending, GoldenComparison, GoldenError, GoldenMetrics, GoldenVerdict, Results};
@@ -39,6 +39,8 @@ struct CheckArgs {
     /// Run up to this many independent stages side by side.
     #[arg(long, value_name = "N", default_value = "1")]
     jobs: NonZeroUsize,
+    #[command(flatten)]
+    network: NetworkArg,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -54,6 +56,8 @@ struct BlessArgs {
     /// Run up to this many independent stages side by side.
     #[arg(long, value_name = "N", default_value = "1")]
     jobs: NonZeroUsize,
+    #[command(flatten)]
+    network: NetworkArg,
 }
 
 /// A pipeline with the golden file it names.
@@ -92,7 +96,7 @@ fn check(args: &CheckArgs, verbose: bool) -> Result<Exit, Failure> {
     let cancelled = interrupt::listen()?;
     let (mut exit, mut documents) = (Exit::Done, Vec::new());
     for (held, golden) in held.iter().zip(&goldens) {
-        let metrics = match measure(held, args.jobs, cancelled, verbose)? {
+        let metrics = match measure(held, args.jobs, args.network, cancelled, verbose)? {
             Ok(metrics) => metrics,
             Err(Exit::Interrupted) => return Ok(Exit::Interrupted),
             Err(failed) => {
@@ -121,7 +125,7 @@ fn bless(args: &BlessArgs, verbose: bool) -> Result<Exit, Failure> {
     let cancelled = interrupt::listen()?;
     let mut exit = Exit::Done;
     for held in &held {
-        let metrics = match measure(held, args.jobs, cancelled, verbose)? {
+        let metrics = match measure(held, args.jobs, args.network, cancelled, verbose)? {
             Ok(metrics) => metrics,
             Err(Exit::Interrupted) => return Ok(Exit::Interrupted),
             Err(failed) => {
@@ -144,10 +148,11 @@ fn bless(args: &BlessArgs, verbose: bool) -> Result<Exit, Failure> {
 fn measure(
     held: &Held,
     jobs: NonZeroUsize,
+    network: NetworkArg,
     cancelled: &AtomicBool,
     verbose: bool,
 ) -> Result<Result<GoldenMetrics, Exit>, Failure> {
-    let everything = SelectionArgs { force: Vec::new(), until: None, device: "cpu".to_owned() };
+    let everything = SelectionArgs::everything(network);
     let report = run::bring_up_to_date(&held.project, &everything, jobs, cancelled, verbose)?;
     if report.ending() != Ending::Done {
         return Ok(Err(run::conclude(&report, &held.project)));

@@ -60,6 +60,23 @@ pub(super) struct SelectionArgs {
     /// Where tensors live; this version knows `cpu`.
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub(super) device: String,
+    #[command(flatten)]
+    pub(super) network: NetworkArg,
+}
+
+/// Whether the network may be used.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct NetworkArg {
+    /// Use no network: a file that would have to be fetched is an error.
+    #[arg(long)]
+    pub(super) offline: bool,
+}
+
+impl SelectionArgs {
+    /// All stages, on the processor.
+    pub(super) fn everything(network: NetworkArg) -> Self {
+        Self { force: Vec::new(), until: None, device: "cpu".to_owned(), network }
+    }
 }
 
 /// A selection, stage by stage.
@@ -67,6 +84,7 @@ pub(super) struct Selection {
     pub(super) forced: Vec<bool>,
     pub(super) selected: Vec<bool>,
     pub(super) device: Device,
+    pub(super) offline: bool,
 }
 
 /// A pipeline and all around it.
@@ -137,15 +155,15 @@ impl Project {
             Some(name) => self.graph.needed_for(self.graph.find(name)?),
             None => vec![true; forced.len()],
         };
-        Ok(Selection { forced, selected, device: device(&args.device)? })
+        Ok(Selection { forced, selected, device: device(&args.device)?, offline: args.network.offline })
     }
 
-    pub(super) fn site(&self, device: Device) -> Site<'_> {
-        Site { root: &self.root, device, digests: &self.digests }
+    pub(super) fn site(&self, selection: &Selection) -> Site<'_> {
+        Site { root: &self.root, device: selection.device, digests: &self.digests, offline: selection.offline }
     }
 
     pub(super) fn plan(&self, selection: &Selection) -> Result<Plan, Failure> {
-        let site = self.site(selection.device);
+        let site = self.site(selection);
         Ok(plan(&self.graph, &self.store, &self.record, site, &selection.forced, &selection.selected)?)
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use askama::Template;
 
 use super::failure::Failure;
-use super::project::{AnyArgs, Project, SelectionArgs};
+use super::project::{AnyArgs, NetworkArg, Project, SelectionArgs};
 use super::{Exit, output};
 use crate::report::{Page, Source};
 use crate::run::{GoldenComparison, GoldenMetrics, Results};
@@ -24,7 +24,7 @@ pub(super) struct Args {
 
 pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
     let (project, sweep) = Project::load_any(&args.of)?;
-    let everything = SelectionArgs { force: Vec::new(), until: None, device: "cpu".to_owned() };
+    let everything = SelectionArgs::everything(NetworkArg { offline: false });
     let plan = project.plan(&project.select(&everything)?)?;
     let mut files = vec![text_of(&args.of.file)?];
     if let Some(LoadedSweep { sweep, .. }) = &sweep {

@@ -73,8 +73,9 @@ pub(super) fn stop_at_failure<'a>(
     jobs: NonZeroUsize,
     cancelled: &'a AtomicBool,
 ) -> Result<Call<'a>, Failure> {
-    let Selection { forced, selected, device } = project.select(args)?;
-    let site = project.site(device);
+    let selection = project.select(args)?;
+    let site = project.site(&selection);
+    let Selection { forced, selected, .. } = selection;
     Ok(Call { site, jobs, keep_going: false, forced, selected, cancelled, observer: &() })
 }
 

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 
 use super::failure::Failure;
 use super::live::Live;
-use super::project::{Project, RootArg, SelectionArgs};
+use super::project::{NetworkArg, Project, RootArg, SelectionArgs};
 use super::{Exit, interrupt, output, run, tables};
 use crate::comparison::Table;
 use crate::metric::{Evaluation, Metric};
@@ -29,6 +29,8 @@ pub(super) struct Args {
     /// After a failure, still run everything that does not depend on it; otherwise no further stage starts.
     #[arg(long)]
     keep_going: bool,
+    #[command(flatten)]
+    network: NetworkArg,
     /// The metric of the table, one of those that the pipeline measures: `log-loss` or `LogLoss`.
     #[arg(long, value_name = "METRIC", value_parser = metric, default_value = Metric::Auc.name())]
     metric: Metric,
@@ -54,7 +56,7 @@ pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
     is_measured(metric, &grid.pipeline, &args.file)?;
     let cancelled = interrupt::listen()?;
     output::say(&format!("{} cells, {} stages", grid.cells.len(), grid.pipeline.stages.len()));
-    let everything = SelectionArgs { force: Vec::new(), until: None, device: "cpu".to_owned() };
+    let everything = SelectionArgs::everything(args.network);
     let jobs = args.jobs.unwrap_or_else(cores);
     let console = output::console(verbose);
     let live = Live::new(&sweep, &grid, metric, jobs, &console);

@@ -67,6 +67,8 @@ pub enum Reason {
     Missing,
     /// The call says so.
     Forced,
+    /// This file is not there and is fetched first.
+    Fetches(String),
     /// An earlier run of it was stopped and left checkpoints.
     Unfinished,
 }
@@ -79,6 +81,7 @@ impl fmt::Display for Reason {
             Reason::Damaged(what) => write!(f, "artifact damaged: {what}"),
             Reason::Missing => f.write_str("artifact missing"),
             Reason::Forced => f.write_str("forced"),
+            Reason::Fetches(file) => write!(f, "fetches `{file}`"),
             Reason::Unfinished => f.write_str("goes on from a checkpoint"),
         }
     }
@@ -178,6 +181,16 @@ fn judge(
             Verdict::Blocked { by } => return Ok(Verdict::Blocked { by: by.clone() }),
             Verdict::LeftOut => return Ok(Verdict::LeftOut),
         }
+    }
+    let lacking = node.work.lacking(site.root);
+    if !lacking.is_empty() {
+        // What the files will hold is part of the key: it is not known before they are there.
+        return Ok(if site.offline {
+            Verdict::Impossible(StageError::offline(&lacking))
+        } else {
+            let fetches = lacking.into_iter().map(|file| Reason::Fetches(file.path.display().to_string()));
+            Verdict::Run(forced.then_some(Reason::Forced).into_iter().chain(fetches).collect())
+        });
     }
     let recipe = match recipe(node.work.as_ref(), inputs, site) {
         Ok(recipe) => recipe,

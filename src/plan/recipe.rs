@@ -14,6 +14,8 @@ pub struct Site<'a> {
     pub device: Device,
     /// Digests of files outside the store.
     pub digests: &'a FileDigests,
+    /// Whether files may not be fetched.
+    pub offline: bool,
 }
 
 /// The recipe of the artifact that a stage makes of inputs with these contents. References are replaced by the contents

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::cores::Cores;
 use super::{Call, Console};
 use crate::plan::{Graph, Node, Reason, Record, Site, reasons, recipe};
-use crate::stage::{Context, Inputs, StageError};
+use crate::stage::{Context, Inputs, Provision, StageError};
 use crate::store::{Artifact, Draft, Finished, KeyLock, LockAttempt, Lookup, Recipe, Store, StoreError};
 
 /// How often a lock that somebody else holds is tried again.
@@ -89,6 +89,7 @@ impl<'a> Maker<'a> {
     }
 
     fn make_trusting(&self, stage: usize, trust: Trust) -> Result<Made, StageError> {
+        self.provide(stage)?;
         if trust == Trust::Stat
             && let Lookup::Intact(artifact) = self.store.lookup(self.recipe(stage)?.key())?
         {
@@ -122,6 +123,20 @@ impl<'a> Maker<'a> {
             Lookup::Intact(_) | Lookup::Absent => {}
         }
         self.run(stage, recipe, &lock, why, trust)
+    }
+
+    /// Fetches the files that the stage reads and that are not there: its key depends on what they hold.
+    fn provide(&self, stage: usize) -> Result<(), StageError> {
+        let node = self.node(stage);
+        let lacking = node.work.lacking(self.site.root);
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        if self.site.offline {
+            return Err(StageError::offline(&lacking));
+        }
+        let progress = self.console.stage(&node.name);
+        node.work.provide(&Provision { root: self.site.root, progress: &progress, cancelled: self.cancelled })
     }
 
     /// Reads every byte of the stage's inputs; a damaged one is remade first. This runs before the stage's own lock is
@@ -204,7 +219,7 @@ impl<'a> Maker<'a> {
     }
 
     fn context<'b>(&'b self, progress: &'b super::console::StageProgress<'b>, scratch: &'b Path) -> Context<'b> {
-        let Site { root, device, digests } = self.site;
+        let Site { root, device, digests, .. } = self.site;
         Context { root, device, progress, cancelled: self.cancelled, digests, scratch }
     }
 

@@ -21,6 +21,7 @@ struct Lab {
     stages: Vec<(String, Fake)>,
     ran: Arc<Mutex<Vec<String>>>,
     cancelled: AtomicBool,
+    offline: bool,
     said: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -42,6 +43,7 @@ impl Lab {
             stages: Vec::new(),
             ran: Arc::default(),
             cancelled: AtomicBool::new(false),
+            offline: false,
             said: Arc::default(),
         };
         for (name, reads) in stages {
@@ -101,7 +103,7 @@ impl Lab {
         let (graph, store, digests) = (self.graph(), self.store(), FileDigests::default());
         let record = Record::load(&store, "lab").unwrap();
         let call = Call {
-            site: Site { root: self.folder.path(), device: Device::Cpu, digests: &digests },
+            site: Site { root: self.folder.path(), device: Device::Cpu, digests: &digests, offline: self.offline },
             jobs: NonZeroUsize::new(jobs).unwrap(),
             keep_going,
             forced: self.flags(&graph, forced),
@@ -133,7 +135,7 @@ impl Lab {
     fn plan_with(&self, forced: &[&str]) -> Plan {
         let (graph, store, digests) = (self.graph(), self.store(), FileDigests::default());
         let record = Record::load(&store, "lab").unwrap();
-        let site = Site { root: self.folder.path(), device: Device::Cpu, digests: &digests };
+        let site = Site { root: self.folder.path(), device: Device::Cpu, digests: &digests, offline: self.offline };
         let everything = vec![true; graph.nodes().len()];
         plan(&graph, &store, &record, site, &self.flags(&graph, forced), &everything).unwrap()
     }
@@ -258,6 +260,36 @@ fn files_outside_the_store_are_watched() {
     let report = lab.run_with(1, &[], None);
     assert_eq!(report.ending(), Ending::Failed);
     assert_eq!(Lab::words(&report)["end"], "blocked");
+}
+
+#[test]
+fn what_is_not_there_is_fetched_before_its_key_is_known() {
+    let mut lab = Lab::new(&[("data", &[]), ("use", &["data"])]);
+    let file = lab.folder.path().join("train.csv");
+    let data = lab.stage("data");
+    (data.external, data.fetched) = (Some(file.clone()), Some(file.clone()));
+
+    let fetches = format!("data: will run: fetches `{}`\nuse: will run after `data`: never run\n", file.display());
+    assert_eq!(lab.plan(), fetches);
+    assert!(!file.exists(), "planning fetches nothing");
+    lab.offline = true;
+    assert!(
+        lab.plan().starts_with("data: cannot run: ") && lab.plan().contains("`--offline` forbids"),
+        "{}",
+        lab.plan()
+    );
+    assert_eq!(lab.run_with(1, &[], None).ending(), Ending::Failed);
+    assert!(!file.exists() && lab.ran().is_empty());
+
+    lab.offline = false;
+    assert_eq!(lab.run(), ["data", "use"]);
+    assert!(lab.run().is_empty(), "the key is that of the file");
+    // once more to the same bytes: the artifacts are there already
+    fs::remove_file(&file).unwrap();
+    assert!(lab.plan().starts_with("data: will run: fetches"), "{}", lab.plan());
+    assert!(lab.run().is_empty() && file.exists());
+    lab.offline = true;
+    assert!(lab.run().is_empty(), "what is there needs no network");
 }
 
 #[test]
