@@ -3,12 +3,15 @@
 mod balance;
 mod checkpoints;
 mod faults;
+mod fetching;
 mod golden;
 mod looking;
 mod project;
 mod real_rows;
 mod report;
 mod running;
+#[path = "../server/mod.rs"]
+mod server;
 mod snapshots;
 mod sweep;
 mod toy;

@@ -95,7 +95,12 @@ impl Project {
 
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mtorec"));
-        command.current_dir(self.folder.path()).args(arguments).env_remove("MTOREC_LOG").stdin(Stdio::null());
+        command
+            .current_dir(self.folder.path())
+            .args(arguments)
+            .env_remove("MTOREC_LOG")
+            .env("no_proxy", "127.0.0.1")
+            .stdin(Stdio::null());
         command
     }
 
