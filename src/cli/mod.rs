@@ -5,6 +5,7 @@ mod balance;
 mod cache;
 mod check;
 mod completions;
+mod describe;
 mod failure;
 mod golden;
 mod graph;
@@ -54,6 +55,8 @@ enum Command {
     Graph(graph::Args),
     /// Print the metrics of the last run.
     Metrics(metrics::Args),
+    /// Say what the stages' artifacts hold: rows, vocabularies, label rates; parameters.
+    Describe(describe::Args),
     /// Hold metrics to blessed ones, or bless them.
     Golden(golden::Args),
     /// Run a grid of variants of a pipeline and print the table.
@@ -92,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::main(&args),
         Command::Graph(args) => graph::main(&args),
         Command::Metrics(args) => metrics::main(&args),
+        Command::Describe(args) => describe::main(&args),
         Command::Golden(args) => golden::main(&args, verbose),
         Command::Sweep(args) => sweep::main(&args, verbose),
         Command::Report(args) => report::main(&args),

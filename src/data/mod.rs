@@ -10,6 +10,7 @@ mod census;
 mod csv_log;
 mod dataset;
 mod delimited;
+mod describe;
 mod draw;
 mod encoding;
 mod error;
@@ -30,6 +31,9 @@ pub use batches::{RawBatch, batches, epoch_order, halves};
 pub use census::CensusIncome;
 pub use csv_log::Csv;
 pub use dataset::EncodedDataset;
+pub use describe::{
+    ColumnDescription, Description, FieldDescription, Figures, Groups, Share, SplitDescription, TaskDescription,
+};
 pub use encoding::{Encoding, FieldEncoding, Scaling};
 pub use error::{DataError, RowProblem};
 pub use rows::{Parts, Rows};

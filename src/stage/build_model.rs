@@ -59,7 +59,7 @@ fn build<D: Kernels>(
     Ok(Outcome { simulated: false, summary })
 }
 
-fn build_network<D: Kernels>(card: &ModelCard, seed: u64, device: &D) -> Result<Network<D>, StageError> {
+pub(super) fn build_network<D: Kernels>(card: &ModelCard, seed: u64, device: &D) -> Result<Network<D>, StageError> {
     Network::build(&card.arch, &card.sizes, &card.schema, seed, device)
         .map_err(|problem| StageError::failed(format!("cannot build {}: {problem}", card.arch.name())))
 }
@@ -72,6 +72,16 @@ pub(super) fn write_model<D: Kernels>(card: &ModelCard, network: &Network<D>, ou
     Ok(write_checkpoint(network, &out.path(TENSORS))?)
 }
 
+/// Reads what an artifact says of its model.
+///
+/// # Errors
+/// When the file is damaged or no such description.
+pub(super) fn read_card(artifact: &Artifact) -> Result<ModelCard, StageError> {
+    let path = artifact.file(CARD)?;
+    let text = std::fs::read(&path).map_err(|source| StageError::Io { action: "cannot read", path, source })?;
+    serde_json::from_slice(&text).map_err(|e| StageError::failed(format!("the model's description is not sound: {e}")))
+}
+
 /// Reads the model of an artifact, for data of this schema.
 ///
 /// # Errors
@@ -81,10 +91,7 @@ pub(super) fn read_model<D: Kernels>(
     schema: &Schema,
     device: &D,
 ) -> Result<(ModelCard, Network<D>), StageError> {
-    let path = artifact.file(CARD)?;
-    let text = std::fs::read(&path).map_err(|source| StageError::Io { action: "cannot read", path, source })?;
-    let card: ModelCard = serde_json::from_slice(&text)
-        .map_err(|e| StageError::failed(format!("the model's description is not sound: {e}")))?;
+    let card = read_card(artifact)?;
     if let Some(difference) = card.schema.difference(schema) {
         let message = format!("the model was made for another schema than the data's: {difference}");
         return Err(StageError::failed(message)

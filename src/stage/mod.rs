@@ -2,6 +2,7 @@
 
 mod build_model;
 pub mod compare;
+pub mod describe;
 mod download;
 pub mod evaluate;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod balance;
 mod checkpoints;
+mod describing;
 mod faults;
 mod fetching;
 mod golden;
