@@ -141,3 +141,31 @@ fn the_usual_variables_name_a_proxy() {
     assert_eq!(asked.len(), 2);
     assert!(asked.iter().all(|head| head.starts_with("connect data.invalid:80 ")), "{asked:?}");
 }
+
+#[test]
+fn no_command_that_runs_fetches_when_told_not_to() {
+    let server = hanging_once();
+    let project = Project::new();
+    let log = r#"Csv(train: "train.csv", labels: ["like"], numerical: ["price"]), fetch: [FETCH]"#;
+    project.edit("Simulated(rows: 2000, seed: 7)", &log.replace("FETCH", &fetch(&server.url("/train.csv"))));
+    project.edit("valid: FromTest(0.5)", "test: Random(0.5)");
+    let sweep = r#"Sweep(pipeline: "pipelines/small.ron", over: [Seed([1, 2])])"#;
+    fs::write(project.path("pipelines/sweep.ron"), sweep).unwrap();
+    fs::create_dir(project.path("golden")).unwrap();
+    let blessed = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/quickstart.ron");
+    fs::copy(blessed, project.path("golden/small.ron")).unwrap();
+    for call in [
+        &["run", "pipelines/small.ron"][..],
+        &["sweep", "pipelines/sweep.ron"],
+        &["golden", "check", "pipelines/small.ron"],
+        &["golden", "bless", "pipelines/small.ron"],
+    ] {
+        let refused = project.call(&[call, &["--offline"]].concat()).expect(1);
+        assert!(refused.err.contains("`--offline` forbids to fetch it"), "{call:?}: {refused:?}");
+    }
+    for look in ["plan", "graph"] {
+        let seen = project.call(&[look, "pipelines/small.ron", "--offline"]).expect(0);
+        assert!(seen.out.contains("cannot run"), "{look}: {seen:?}");
+    }
+    assert!(server.requests().is_empty());
+}
