@@ -1,6 +1,6 @@
 //! One exchange with a server: what is asked, and what it answers, piece by piece.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::SystemTime;
@@ -165,6 +165,10 @@ fn pass_on(response: Response<Body>, head: Head, address: &Address, send: &SyncS
 fn broken(address: &Address, error: ureq::Error) -> Broken {
     use ureq::Error;
     match error {
+        // what TLS says: a certificate that nobody vouches for, or no TLS at all
+        Error::Io(error) if error.kind() == ErrorKind::InvalidData => {
+            FetchError::Connection { address: address.clone(), what: error.to_string() }.into()
+        }
         Error::Io(error) => Broken::again(format!("the connection broke: {error}")),
         Error::Timeout(_) => Broken::again("the server says nothing"),
         Error::HostNotFound => Broken::again(format!("no host `{}` is found", address.host())),

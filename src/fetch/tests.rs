@@ -341,6 +341,15 @@ fn nobody_listening_is_tried_again_and_then_said() {
 }
 
 #[test]
+fn a_server_without_encryption_is_not_asked_again_for_it() {
+    let case = Case::new();
+    let server = Server::start(|_, _| Answer::new("400 Bad Request", &[], b"what?"));
+    let error = case.fetch(&server.url("/train.csv").replace("http:", "https:")).unwrap_err();
+    assert!(matches!(error, FetchError::Connection { .. }), "{error}");
+    assert!(case.log.waits().is_empty());
+}
+
+#[test]
 fn redirects_are_followed_within_the_web_and_not_for_ever() {
     let bytes = content(1000);
     let sent = bytes.clone();
