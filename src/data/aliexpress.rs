@@ -3,7 +3,7 @@
 
 mod raw;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -73,14 +73,18 @@ pub(super) fn numerical_names() -> Vec<String> {
 }
 
 impl AliExpress {
-    /// Looks in the folder, by default `data/aliexpress/<country>`, for the processed form (`train.csv` and `test.csv`, or
+    /// The names of the processed files, and of the archive as it is published.
+    pub(super) fn files(&self) -> Vec<String> {
+        vec!["train.csv".to_owned(), "test.csv".to_owned(), raw::archive_name(self.country)]
+    }
+
+    /// Looks in the folder for the processed form (`train.csv` and `test.csv`, or
     /// `.csv.gz`) and then for the published one: the archive, the four archives in it, or their contents.
     ///
     /// # Errors
     /// When none is there, or only a part of one.
-    pub(super) fn locate(&self, root: &Path, folder: Option<&Path>) -> Result<Vec<FoundFile>, DataError> {
+    pub(super) fn locate(&self, root: &Path, folder: &Path) -> Result<Vec<FoundFile>, DataError> {
         let code = self.country.code();
-        let folder = folder.map_or_else(|| PathBuf::from("data/aliexpress").join(code), Path::to_path_buf);
         let remedy = format!(
             "download {} from https://tianchi.aliyun.com/dataset/74690 (an account is needed) and put it, as it is, into \
              `{}`; or go on with a simulated log: `when_missing: Simulate(rows: 60000)`",
@@ -89,11 +93,11 @@ impl AliExpress {
         );
         let wanted = [(Role::Train, "train.csv"), (Role::Test, "test.csv")];
         let dataset = format!("AliExpress {code}");
-        match require(root, &folder, &wanted, &dataset, &remedy) {
-            Err(nothing @ DataError::NotThere { .. }) => match raw::look(root, &folder, self.country) {
+        match require(root, folder, &wanted, &dataset, &remedy) {
+            Err(nothing @ DataError::NotThere { .. }) => match raw::look(root, folder, self.country) {
                 raw::Found::All(files) => Ok(files),
                 raw::Found::Some { found, missing } => {
-                    Err(DataError::Incomplete { dataset, folder, found, missing, remedy })
+                    Err(DataError::Incomplete { dataset, folder: folder.to_path_buf(), found, missing, remedy })
                 }
                 raw::Found::Nothing => Err(nothing),
             },

@@ -78,12 +78,13 @@ impl Dataset {
         }
     }
 
-    /// The names of a real data set's files, training rows first; each may also lie there with `.gz` behind its name.
-    pub fn files(&self) -> Vec<&str> {
+    /// The names that a real data set's files may have, training rows first; each may also lie there with `.gz` behind its
+    /// name.
+    pub fn files(&self) -> Vec<String> {
         match self {
-            Self::AliExpress(_) => vec!["train.csv", "test.csv"],
-            Self::CensusIncome(_) => CensusIncome::FILES.map(|(_, name)| name).to_vec(),
-            Self::Csv(log) => std::iter::once(&log.train).chain(&log.test).map(String::as_str).collect(),
+            Self::AliExpress(log) => log.files(),
+            Self::CensusIncome(_) => CensusIncome::FILES.map(|(_, name)| name.to_owned()).to_vec(),
+            Self::Csv(log) => std::iter::once(&log.train).chain(&log.test).cloned().collect(),
             Self::Simulated(_) => Vec::new(),
         }
     }
@@ -97,7 +98,7 @@ impl Dataset {
     pub fn locate(&self, root: &Path, folder: Option<&Path>) -> Result<Vec<FoundFile>, DataError> {
         let folder = folder.map_or_else(|| self.folder(), Path::to_path_buf);
         match self {
-            Self::AliExpress(log) => log.locate(root, Some(&folder)),
+            Self::AliExpress(log) => log.locate(root, &folder),
             Self::CensusIncome(log) => log.locate(root, &folder),
             Self::Csv(log) => log.locate(root, Some(&folder)),
             Self::Simulated(_) => Ok(Vec::new()),

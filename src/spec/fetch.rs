@@ -48,9 +48,9 @@ pub fn check(name: &str, stage: &Download, tree: &Node) -> Vec<Problem> {
 /// The file of a data set that a name stands for: the same, or the same with `.gz`.
 pub fn fetched_as(dataset: &Dataset, name: &str) -> Option<String> {
     let files = dataset.files();
-    let file = files.into_iter().find(|file| name == *file || name.strip_suffix(".gz") == Some(file))?;
-    let inside = Path::new(file).components().all(|part| matches!(part, Component::Normal(_)));
-    inside.then(|| file.to_owned())
+    let file = files.into_iter().find(|file| name == file || name.strip_suffix(".gz") == Some(file))?;
+    let inside = Path::new(&file).components().all(|part| matches!(part, Component::Normal(_)));
+    inside.then_some(file)
 }
 
 fn entry_problems(fetch: &Fetch, entry: &Node) -> Vec<Problem> {
@@ -75,11 +75,11 @@ fn entry_problems(fetch: &Fetch, entry: &Node) -> Vec<Problem> {
 
 fn no_such_file(dataset: &Dataset, name: &str, place: Span) -> Problem {
     let files = dataset.files();
-    if files.iter().any(|file| name == *file || name.strip_suffix(".gz") == Some(file)) {
+    if files.iter().any(|file| name == file || name.strip_suffix(".gz") == Some(file)) {
         let problem = Problem::new(format!("`{name}` lies outside the data set's folder"), place);
         return problem.hint("files are fetched into it: name the folder in `path:` and the file without one");
     }
     let problem = Problem::new(format!("`{}` reads no file `{name}`", dataset.name()), place);
-    let hint = did_you_mean(name, &files, "its files are");
+    let hint = did_you_mean(name, &files.iter().map(String::as_str).collect::<Vec<_>>(), "its files are");
     problem.hint(format!("{hint} (or the same with `.gz`); `file:` says what the file is called here"))
 }
