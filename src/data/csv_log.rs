@@ -220,6 +220,17 @@ mod tests {
         );
     }
 
+    #[cfg(not(feature = "parquet"))]
+    #[test]
+    fn parquet_needs_a_build_that_reads_it() {
+        let project = Project::new();
+        project.write("rows.parquet", "PAR1");
+        let dataset = Dataset::from(Csv { train: "rows.parquet".into(), ..csv() });
+        let error = project.read(&dataset, None).err().unwrap();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("--features parquet"), "{cause}");
+    }
+
     #[test]
     fn reading_stops_when_told() {
         let project = Project::new();

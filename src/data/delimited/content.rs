@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 
 use super::archive::{Member, Unpacking};
+#[cfg(feature = "parquet")]
+use super::columns::ColumnsText;
 
 /// Where a delimited file lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,11 +24,19 @@ pub(super) enum Content {
     Plain(Hashing),
     Gzip(Box<MultiGzDecoder<Hashing>>),
     Member(Unpacking),
+    #[cfg(feature = "parquet")]
+    Columns(Box<ColumnsText>),
 }
 
 impl Content {
     pub(super) fn open(place: &Place) -> io::Result<Self> {
         match place {
+            #[cfg(feature = "parquet")]
+            Place::File(path) if is_parquet(path) => Ok(Self::Columns(Box::new(ColumnsText::open(path)?))),
+            #[cfg(not(feature = "parquet"))]
+            Place::File(path) if is_parquet(path) => Err(io::Error::other(
+                "this build reads no Parquet: build with `--features parquet`, or save the log as CSV",
+            )),
             Place::File(path) => {
                 let hashing = Hashing { file: File::open(path)?, hasher: Box::default() };
                 Ok(if is_gzip(path) {
@@ -45,16 +55,20 @@ impl Content {
             Self::Plain(hashing) => hashing.hasher.count(),
             Self::Gzip(decoder) => decoder.get_ref().hasher.count(),
             Self::Member(member) => member.packed_bytes_read(),
+            #[cfg(feature = "parquet")]
+            Self::Columns(columns) => columns.bytes_read(),
         }
     }
 
-    /// Reads what is left of the file on the disk and says how long it is and what its digest is, in hex; `None` for a
-    /// member of an archive, which is a part of it.
+    /// Reads what is left of the file on the disk and says how long it is and what its digest is, in hex; `None` for what is
+    /// not read from its beginning to its end.
     pub(super) fn finish(self) -> io::Result<Option<(u64, String)>> {
         let mut hashing = match self {
             Self::Plain(hashing) => hashing,
             Self::Gzip(decoder) => decoder.into_inner(),
             Self::Member(_) => return Ok(None),
+            #[cfg(feature = "parquet")]
+            Self::Columns(_) => return Ok(None),
         };
         hashing.hasher.update_reader(&mut hashing.file)?;
         Ok(Some((hashing.hasher.count(), hashing.hasher.finalize().to_hex().to_string())))
@@ -67,6 +81,8 @@ impl Read for Content {
             Self::Plain(hashing) => hashing.read(buffer),
             Self::Gzip(decoder) => decoder.read(buffer),
             Self::Member(member) => member.read(buffer),
+            #[cfg(feature = "parquet")]
+            Self::Columns(columns) => columns.read(buffer),
         }
     }
 }
@@ -83,6 +99,10 @@ impl Read for Hashing {
         self.hasher.update(&buffer[..count]);
         Ok(count)
     }
+}
+
+pub(super) fn is_parquet(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "parquet")
 }
 
 pub(super) fn is_gzip(path: &Path) -> bool {

@@ -9,6 +9,8 @@ mod archive;
 mod blocks;
 mod bytes;
 mod cells;
+#[cfg(feature = "parquet")]
+mod columns;
 mod content;
 mod decimal;
 mod quotes;
@@ -25,7 +27,7 @@ use rayon::prelude::*;
 use self::archive::Member;
 pub(crate) use self::archive::members;
 use self::blocks::Blocks;
-use self::content::{Content, Place, is_gzip};
+use self::content::{Content, Place, is_gzip, is_parquet};
 pub(crate) use self::row::{Header, Row};
 use self::work::Work;
 use super::log::{Piece, RawLog};
@@ -115,6 +117,10 @@ impl<'a> Reading<'a> {
         columns: impl FnOnce(&Header) -> Result<C, DataError> + Send,
         row: impl Fn(&C, &Row, &mut Piece) -> Result<(), DataError> + Sync,
     ) -> Result<(), DataError> {
+        if is_parquet(&file.path) {
+            // it is not read from its beginning to its end
+            self.verify(file)?;
+        }
         let place = Place::File(self.root.join(&file.path));
         let digest = self.content(&file.path, &place, layout, log, columns, row);
         // the complaint about a line of another file would mislead
