@@ -94,19 +94,28 @@ impl CensusIncome {
     pub(super) const FILES: [Wanted<'static>; 2] =
         [(Role::Train, "census-income.data"), (Role::Test, "census-income.test")];
 
-    /// Looks for `census-income.data` and `census-income.test` (or `.gz`) in the folder.
+    /// The archive that the repository offers, with both files in [`Self::PACKED`].
+    pub(super) const ARCHIVE: &'static str = "census+income+kdd.zip";
+    const PACKED: &'static str = "census.tar.gz";
+
+    /// Looks for `census-income.data` and `census-income.test` (or `.gz`) in the folder, and then for the archive of both.
     ///
     /// # Errors
-    /// When neither is there.
+    /// When nothing is there.
     pub(super) fn locate(&self, root: &Path, folder: &Path) -> Result<Vec<FoundFile>, DataError> {
         let found: Vec<FoundFile> = look_for(root, folder, &Self::FILES).into_iter().filter_map(Result::ok).collect();
         if !found.is_empty() {
             return Ok(found);
         }
+        let archive = folder.join(Self::ARCHIVE);
+        if root.join(&archive).is_file() {
+            return Ok(vec![FoundFile { role: Role::Archive, path: archive }]);
+        }
         let remedy = format!(
-            "download Census-Income (KDD) from https://archive.ics.uci.edu/dataset/117/census+income+kdd and put \
-             `census-income.data` and `census-income.test` (or either; `.gz` is fine) into `{}`; or name their \
-             addresses: `fetch: [Fetch(url: \"https://..\")]`",
+            "download Census-Income (KDD) from https://archive.ics.uci.edu/dataset/117/census+income+kdd and put the \
+             archive as it is, or `census-income.data` and `census-income.test` out of it (or either; `.gz` is fine), \
+             into `{}`; or have it fetched: `fetch: [Fetch(url: \
+             \"https://archive.ics.uci.edu/static/public/117/census+income+kdd.zip\")]`",
             folder.display()
         );
         let files = Self::FILES.map(|(_, name)| name.to_owned()).to_vec();
@@ -122,9 +131,20 @@ impl CensusIncome {
         log.standardise = true;
         let columns: Vec<usize> = categorical().collect();
         let layout = Layout { delimiter: b',', names: Some(&COLUMNS), quotes: false };
+        let read = |(): &(), row: &Row, piece: &mut Piece| self.read_row(row, &columns, piece);
+        if let [SourceFile { role: Role::Archive, path, .. }] = files {
+            reading.verify(&files[0])?;
+            for (role, name) in Self::FILES {
+                let before = log.rows();
+                let names = [Self::PACKED.to_owned(), name.to_owned()];
+                reading.member(path, &names, layout, &mut log, |_| Ok(()), read)?;
+                log.test_rows = (role == Role::Test).then(|| log.rows() - before);
+            }
+            return Ok(log);
+        }
         for file in files {
             let before = log.rows();
-            reading.file(file, layout, &mut log, |_| Ok(()), |(), row, piece| self.read_row(row, &columns, piece))?;
+            reading.file(file, layout, &mut log, |_| Ok(()), read)?;
             // One file alone is no given split, whichever it is.
             if file.role == Role::Test && before > 0 {
                 log.test_rows = Some(log.rows() - before);
@@ -234,6 +254,29 @@ mod tests {
         let train_only = Project::new();
         train_only.write("data/census/census-income.data", &row(&[]));
         assert_eq!(train_only.read(&census(), None).unwrap().test_rows, None);
+    }
+
+    #[test]
+    fn the_repository_s_archive_is_read_as_it_is() {
+        let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default()));
+        for (name, text) in
+            [("census-income.test", row(&[])), ("census-income.data", row(&[]) + &row(&[(INCOME, INCOME_OVER)]))]
+        {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(text.len() as u64);
+            header.set_cksum();
+            tar.append_data(&mut header, name, text.as_bytes()).unwrap();
+        }
+        let tar = tar.into_inner().unwrap().finish().unwrap();
+        let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        zip.start_file("census.tar.gz", zip::write::SimpleFileOptions::default()).unwrap();
+        std::io::Write::write_all(&mut zip, &tar).unwrap();
+        let project = Project::new();
+        project.write_bytes("data/census/census+income+kdd.zip", &zip.finish().unwrap().into_inner());
+        let log = project.read(&census(), None).unwrap();
+        assert_eq!((log.rows(), log.test_rows), (3, Some(1)));
+        assert_eq!(log.parts.labels[..4], [0, 0, 1, 0]);
+        assert_eq!(census().files().last().unwrap(), "census+income+kdd.zip");
     }
 
     #[test]

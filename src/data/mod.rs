@@ -83,7 +83,10 @@ impl Dataset {
     pub fn files(&self) -> Vec<String> {
         match self {
             Self::AliExpress(log) => log.files(),
-            Self::CensusIncome(_) => CensusIncome::FILES.map(|(_, name)| name.to_owned()).to_vec(),
+            Self::CensusIncome(_) => {
+                let files = CensusIncome::FILES.iter().map(|(_, name)| *name);
+                files.chain([CensusIncome::ARCHIVE]).map(str::to_owned).collect()
+            }
             Self::Csv(log) => std::iter::once(&log.train).chain(&log.test).cloned().collect(),
             Self::Simulated(_) => Vec::new(),
         }

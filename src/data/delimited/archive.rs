@@ -1,4 +1,4 @@
-//! Files within zip archives, and within zip archives within those: unpacked by a thread of their own while they are parsed,
+//! Files within zip archives, and within archives within those, zip or `.tar.gz`: unpacked by a thread of their own while they are parsed,
 //! never onto the disk under a name, and never to more than a log could unpack to.
 
 use std::fs::File;
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
+use flate2::read::MultiGzDecoder;
 use zip::ZipArchive;
 use zip::read::ZipFile;
 
@@ -47,6 +48,14 @@ impl Member {
     pub(super) fn open(&self, folder: &Path) -> io::Result<Unpacking> {
         let (last, within) = self.names.split_last().ok_or_else(|| io::Error::other("no member is named"))?;
         let mut file = File::open(&self.archive)?;
+        if let [.., tar] = within
+            && is_tar(tar)
+        {
+            for name in &within[..within.len() - 1] {
+                file = unpacked(file, name, folder)?;
+            }
+            return Unpacking::of_tar(file, tar, last);
+        }
         for name in within {
             file = unpacked(file, name, folder)?;
         }
@@ -60,6 +69,10 @@ impl Member {
         thread::Builder::new().name("unpack".to_owned()).spawn(move || unpack(archive, &name, sizes.1, &tell))?;
         Ok(Unpacking { pieces, current: Vec::new(), at: 0, read: 0, sizes })
     }
+}
+
+fn is_tar(name: &str) -> bool {
+    [".tar.gz", ".tgz"].iter().any(|end| name.to_ascii_lowercase().ends_with(end))
 }
 
 /// The names of the files in an archive; or in an archive within it, if `within` names one.
@@ -142,11 +155,56 @@ fn unpack(mut archive: ZipArchive<File>, name: &str, size: u64, tell: &SyncSende
     }
 }
 
+/// Unpacks a file of a packed tar archive in a zip archive, as [`unpack`].
+fn unpack_tar(mut archive: ZipArchive<File>, tar: &str, wanted: &str, tell: &SyncSender<io::Result<Vec<u8>>>) {
+    let mut all = || -> io::Result<()> {
+        let member = archive.by_name(tar).map_err(wrong)?;
+        let most = member.compressed_size() * LARGEST_RATIO + SMALL;
+        let mut files = tar::Archive::new(MultiGzDecoder::new(member).take(most));
+        for file in files.entries()? {
+            let mut file = file?;
+            if file.path()?.file_name().is_none_or(|name| name != wanted) {
+                continue;
+            }
+            let mut left = file.size();
+            while left > 0 {
+                let mut piece = Vec::with_capacity(PIECE);
+                (&mut file).take(PIECE as u64).read_to_end(&mut piece)?;
+                if piece.is_empty() {
+                    return Err(io::Error::other(format!("`{wanted}` is cut short, or larger than a log could be")));
+                }
+                left -= piece.len() as u64;
+                if tell.send(Ok(piece)).is_err() {
+                    return Ok(());
+                }
+            }
+            let _ = tell.send(Ok(Vec::new()));
+            return Ok(());
+        }
+        Err(io::Error::other(format!("`{tar}` holds no `{wanted}`")))
+    };
+    if let Err(error) = all() {
+        let _ = tell.send(Err(error));
+    }
+}
+
 impl Unpacking {
+    /// Starts to unpack a file of a tar archive, which does not say beforehand how large it is.
+    fn of_tar(archive: File, tar: &str, file: &str) -> io::Result<Self> {
+        let mut archive = ZipArchive::new(archive).map_err(wrong)?;
+        let packed = archive.by_name(tar).map_err(wrong)?.compressed_size();
+        let (tell, pieces) = sync_channel(AHEAD);
+        let (tar, file) = (tar.to_owned(), file.to_owned());
+        let work = move || unpack_tar(archive, &tar, &file, &tell);
+        thread::Builder::new().name("unpack".to_owned()).spawn(work)?;
+        // logs pack to about a tenth; only the progress depends on it
+        Ok(Self { pieces, current: Vec::new(), at: 0, read: 0, sizes: (packed, 10 * packed) })
+    }
+
     /// How much of the packed member has been read, about.
     pub(super) fn packed_bytes_read(&self) -> u64 {
         let (packed, size) = self.sizes;
-        if size == 0 { packed } else { (self.read as f64 / size as f64 * packed as f64) as u64 }
+        if size == 0 { packed } else { packed.min((self.read as f64 / size as f64 * packed as f64) as u64) }
     }
 }
 
@@ -204,6 +262,34 @@ mod tests {
         assert_eq!(read(&outer, &["x/inner.zip", "rows.csv"]).unwrap(), text);
         assert!(read(&outer, &["rows.csv"]).is_err());
         assert_eq!(read(&packed(&[("empty", b"")]), &["empty"]).unwrap(), b"");
+    }
+
+    fn tarred(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default()));
+        for (name, bytes) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            header.set_cksum();
+            tar.append_data(&mut header, name, *bytes).unwrap();
+        }
+        tar.into_inner().unwrap().finish().unwrap()
+    }
+
+    #[test]
+    fn packed_tar_archives_are_read_too() {
+        let text: Vec<u8> =
+            (0..200_000u32).flat_map(|at| format!("{}\n", at.wrapping_mul(2_654_435_761)).into_bytes()).collect();
+        let tar = tarred(&[("log/names", b"no"), ("log/rows.data", &text), ("log/empty", b"")]);
+        let outer = packed(&[("log.tar.gz", &tar)]);
+        assert_eq!(read(&outer, &["log.tar.gz", "rows.data"]).unwrap(), text);
+        assert_eq!(read(&outer, &["log.tar.gz", "empty"]).unwrap(), b"");
+        let error = read(&outer, &["log.tar.gz", "rows.test"]).unwrap_err();
+        assert_eq!(error.to_string(), "`log.tar.gz` holds no `rows.test`");
+        let cut = packed(&[("log.tar.gz", &tar[..tar.len() / 2])]);
+        assert!(read(&cut, &["log.tar.gz", "rows.data"]).is_err());
+        let bomb = packed(&[("log.tar.gz", &tarred(&[("rows.data", &vec![b'0'; 80 << 20])]))]);
+        assert!(read(&bomb, &["log.tar.gz", "rows.data"]).is_err());
     }
 
     #[test]
