@@ -73,6 +73,7 @@ fn show(file: &Path, args: &Args) -> Result<Exit, Failure> {
             "simulated": found.simulated(),
             "from_an_earlier_run": stale,
             "metrics": found.evaluations,
+            "predictions": found.predictions,
             "comparisons": found.comparisons,
             "toys": found.toys,
         }))?;

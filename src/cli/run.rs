@@ -45,6 +45,7 @@ pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
             "simulated": report.simulated(),
             "stages": report.stages_json(),
             "metrics": results.evaluations,
+            "predictions": results.predictions,
             "comparisons": results.comparisons,
             "toys": results.toys,
         }))?;

@@ -1,12 +1,13 @@
 //! Tables in plain aligned columns: readable without colour, and by `awk`.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 
 use crate::comparison;
 use crate::readable::{duration, number};
-use crate::run::{How, Report, Results, StageEvaluation, StageTables, StageToy};
+use crate::run::{How, Report, Results, StageEvaluation, StagePredictions, StageTables, StageToy};
 
 /// A column's heading and whether it holds numbers.
 pub(super) type Column<'a> = (&'a str, bool);
@@ -53,8 +54,32 @@ pub(super) fn stages(report: &Report) -> String {
 /// All numbers that stages came to, one table each.
 pub(super) fn results(results: &Results) -> String {
     let comparisons = results.comparisons.iter().map(compared);
-    let tables = [metrics(&results.evaluations)].into_iter().chain(comparisons).chain(results.toys.iter().map(toy));
-    tables.filter(|table| !table.is_empty()).collect::<Vec<_>>().join("\n")
+    let predictions = results.predictions.iter().map(predicted);
+    let tables = [metrics(&results.evaluations)].into_iter().chain(predictions).chain(comparisons);
+    tables.chain(results.toys.iter().map(toy)).filter(|table| !table.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+/// What a `Predict` stage expects, which ids it did not know, and where its file lies.
+fn predicted(StagePredictions { stage, predictions, simulated, counts, .. }: &StagePredictions) -> String {
+    let mark = if *simulated { ", by a model of simulated data" } else { "" };
+    let mut text = format!("{stage}: {} rows of {}{mark}\n", counts.rows, counts.file);
+    let means = counts.tasks.iter().map(|task| vec![task.task.clone(), number(Some(task.mean), 4)]);
+    text += &table(&[("task", false), ("mean probability", true)], means);
+    let unseen: Vec<_> = counts.unseen.iter().filter(|unseen| unseen.rows > 0).collect();
+    if !unseen.is_empty() {
+        let share = |rows: u64| format!("{:.2} %", 100.0 * rows as f64 / counts.rows as f64);
+        let rows = unseen.iter().map(|unseen| vec![unseen.field.clone(), unseen.rows.to_string(), share(unseen.rows)]);
+        let columns = [("field", false), ("rows with an id unseen in training", true), ("share", true)];
+        text += &format!("\n{}", table(&columns, rows));
+    }
+    let _ = writeln!(text, "predictions: {}", from_here(predictions).display());
+    text
+}
+
+/// A path from the working folder, if within it.
+fn from_here(path: &Path) -> &Path {
+    let here = std::env::current_dir().ok();
+    here.and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path)
 }
 
 /// The tables of a `Compare` stage.
@@ -71,7 +96,7 @@ pub(super) fn comparison(comparison: &comparison::Table) -> String {
     format!("{}\n{}\n", table(&columns, rows), comparison.legend())
 }
 
-/// Where each start of a toy problem ended, and where its figure lies: from the working folder, if within it.
+/// Where each start of a toy problem ended, and where its figure lies.
 fn toy(StageToy { stage, figure, result, .. }: &StageToy) -> String {
     let loss = |loss: f64| number(Some(loss), 3);
     let [l1, l2] = result.optimum.losses.map(loss);
@@ -89,9 +114,7 @@ fn toy(StageToy { stage, figure, result, .. }: &StageToy) -> String {
         vec![end.balancer.clone(), format!("({x1}, {x2})"), l1, l2, distance]
     });
     text.push_str(&table(&columns, rows));
-    let here = std::env::current_dir().ok();
-    let figure = here.and_then(|here| figure.strip_prefix(here).ok()).unwrap_or(figure);
-    let _ = writeln!(text, "figure: {}", figure.display());
+    let _ = writeln!(text, "figure: {}", from_here(figure).display());
     text
 }
 

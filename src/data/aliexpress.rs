@@ -328,7 +328,12 @@ mod tests {
         assert_eq!(message, "data/aliexpress/ES/train.csv:1: 83 columns where 82 are expected");
         assert!(hint.contains("Csv("), "{hint}");
         let (message, hint) = refused("1,2,3\n4,5,6\n");
-        assert_eq!(message, "data/aliexpress/ES/train.csv:1: column `search_id` is missing");
+        let first =
+            "`search_id`, `click`, `conversion`, `categorical_1`, `categorical_2`, `categorical_3`, `categorical_4`";
+        assert_eq!(
+            message,
+            format!("data/aliexpress/ES/train.csv:1: columns {first}, `categorical_5` and 74 more are missing")
+        );
         assert!(hint.ends_with("this one starts with `1,2,3`"), "{hint}");
     }
 

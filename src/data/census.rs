@@ -98,6 +98,9 @@ impl CensusIncome {
     pub(super) const ARCHIVE: &'static str = "census+income+kdd.zip";
     const PACKED: &'static str = "census.tar.gz";
 
+    /// How the files are laid out.
+    pub(super) const LAYOUT: Layout<'static> = Layout { delimiter: b',', names: Some(&COLUMNS), quotes: false };
+
     /// Looks for `census-income.data` and `census-income.test` (or `.gz`) in the folder, and then for the archive of both.
     ///
     /// # Errors
@@ -130,21 +133,20 @@ impl CensusIncome {
         // Capital gains run to 99999 beside ages, and the network does not normalise its inputs.
         log.standardise = true;
         let columns: Vec<usize> = categorical().collect();
-        let layout = Layout { delimiter: b',', names: Some(&COLUMNS), quotes: false };
         let read = |(): &(), row: &Row, piece: &mut Piece| self.read_row(row, &columns, piece);
         if let [SourceFile { role: Role::Archive, path, .. }] = files {
             reading.verify(&files[0])?;
             for (role, name) in Self::FILES {
                 let before = log.rows();
                 let names = [Self::PACKED.to_owned(), name.to_owned()];
-                reading.member(path, &names, layout, &mut log, |_| Ok(()), read)?;
+                reading.member(path, &names, Self::LAYOUT, &mut log, |_| Ok(()), read)?;
                 log.test_rows = (role == Role::Test).then(|| log.rows() - before);
             }
             return Ok(log);
         }
         for file in files {
             let before = log.rows();
-            reading.file(file, layout, &mut log, |_| Ok(()), read)?;
+            reading.file(file, Self::LAYOUT, &mut log, |_| Ok(()), read)?;
             // One file alone is no given split, whichever it is.
             if file.role == Role::Test && before > 0 {
                 log.test_rows = Some(log.rows() - before);

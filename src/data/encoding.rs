@@ -1,5 +1,8 @@
 //! Encoding: what the training rows alone decide (vocabularies, statistics), and its application to every row.
 
+use std::fs;
+use std::path::Path;
+
 use indexmap::IndexSet;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -22,6 +25,15 @@ pub struct Encoding {
 impl Encoding {
     /// Where the record lies in an artifact.
     pub const FILE: &str = "encoding.json";
+
+    /// Reads an `encoding.json`.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no such record.
+    pub fn read(path: &Path) -> Result<Self, DataError> {
+        let text = fs::read(path).map_err(DataError::read(path))?;
+        serde_json::from_slice(&text).map_err(|error| DataError::unsound(path, error.to_string()))
+    }
 
     /// The text of an `encoding.json`.
     pub fn to_json(&self) -> String {
@@ -151,7 +163,7 @@ impl Encoder {
 
 impl Scaling {
     /// The scaled number.
-    fn apply(self, value: f32) -> f32 {
+    pub(super) fn apply(self, value: f32) -> f32 {
         ((f64::from(value) - self.mean) / self.deviation) as f32
     }
 }

@@ -16,6 +16,7 @@ mod encoding;
 mod error;
 #[cfg(test)]
 mod fixtures;
+mod further;
 mod log;
 mod rows;
 mod schema;
@@ -36,13 +37,15 @@ pub use describe::{
 };
 pub use encoding::{Encoding, FieldEncoding, Scaling};
 pub use error::{DataError, RowProblem};
+pub use further::LogReader;
 pub use rows::{Parts, Rows};
 pub use schema::{Field, Schema};
 pub use simulated::{Like, Simulated, SimulatedLog};
 pub use source::{FoundFile, Role, Source, SourceFile};
 
-pub(crate) use delimited::Reading;
+pub(crate) use delimited::{Reading, each_row};
 pub(crate) use encoding::Encoder;
+pub(crate) use further::FurtherColumns;
 #[cfg(test)]
 pub(crate) use log::Categories;
 pub(crate) use log::RawLog;

@@ -14,7 +14,7 @@ pub use executor::{Call, Observer, execute};
 pub use golden::{Comparison as GoldenComparison, GoldenError, GoldenMetrics, Line, Verdict as GoldenVerdict};
 pub use maker::{How, Made};
 pub use report::{Ending, Report, StageReport, StageResult};
-pub use results::{Results, ResultsError, StageEvaluation, StageTables, StageToy};
+pub use results::{Results, ResultsError, StageEvaluation, StagePredictions, StageTables, StageToy};
 
 #[cfg(test)]
 mod tests;

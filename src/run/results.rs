@@ -1,5 +1,5 @@
-//! The numbers that a run's stages came to: metrics of `Evaluate` stages, tables of `Compare` stages, end points of `Toy`
-//! stages.
+//! The numbers that a run's stages came to: metrics of `Evaluate` stages, counts of `Predict` stages, tables of `Compare`
+//! stages, end points of `Toy` stages.
 
 use std::fs;
 use std::io;
@@ -12,7 +12,7 @@ use super::Report;
 use crate::comparison::Table;
 use crate::metric::Evaluation;
 use crate::plan::Record;
-use crate::stage::{METRICS, compare, toy};
+use crate::stage::{METRICS, compare, predict, toy};
 use crate::store::{Artifact, Lookup, Store, StoreError};
 
 /// One stage's metrics.
@@ -69,6 +69,23 @@ pub struct StageToy {
     pub reached: bool,
 }
 
+/// What one `Predict` stage came to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StagePredictions {
+    /// The stage's name.
+    pub stage: String,
+    /// Where the probabilities lie.
+    pub predictions: PathBuf,
+    /// Whether they are made from simulated data.
+    pub simulated: bool,
+    /// The same in numbers.
+    #[serde(flatten)]
+    pub counts: predict::Predicted,
+    /// Whether the last run came to this stage; if not, the numbers are from an earlier run.
+    #[serde(skip)]
+    pub reached: bool,
+}
+
 /// Why there are no metrics to show.
 #[derive(Debug, thiserror::Error)]
 pub enum ResultsError {
@@ -101,6 +118,8 @@ pub enum ResultsError {
 pub struct Results {
     /// Of the `Evaluate` stages.
     pub evaluations: Vec<StageEvaluation>,
+    /// Of the `Predict` stages.
+    pub predictions: Vec<StagePredictions>,
     /// Of the `Compare` stages.
     pub comparisons: Vec<StageTables>,
     /// Of the `Toy` stages.
@@ -143,7 +162,7 @@ impl Results {
     }
 
     /// The kinds of stages that come to numbers.
-    const KINDS: [&str; 3] = ["Evaluate", "Compare", "Toy"];
+    const KINDS: [&str; 4] = ["Evaluate", "Predict", "Compare", "Toy"];
 
     /// Adds what a stage came to; nothing if it is of a kind that comes to no numbers.
     ///
@@ -154,6 +173,10 @@ impl Results {
         match artifact.manifest().recipe.kind.as_str() {
             "Evaluate" => {
                 self.evaluations.push(StageEvaluation::read(&stage, artifact, reached)?);
+            }
+            "Predict" => {
+                let (counts, predictions) = (json(artifact, predict::COUNTS)?, artifact.file(predict::PREDICTIONS)?);
+                self.predictions.push(StagePredictions { stage, predictions, simulated, counts, reached });
             }
             "Compare" => {
                 let tables = json(artifact, compare::TABLES)?;
@@ -170,21 +193,26 @@ impl Results {
 
     /// Whether there are no numbers.
     pub fn is_empty(&self) -> bool {
-        self.evaluations.is_empty() && self.comparisons.is_empty() && self.toys.is_empty()
+        self.evaluations.is_empty()
+            && self.predictions.is_empty()
+            && self.comparisons.is_empty()
+            && self.toys.is_empty()
     }
 
     /// Whether any number comes from simulated data.
     pub fn simulated(&self) -> bool {
         self.evaluations.iter().any(|found| found.evaluation.simulated)
+            || self.predictions.iter().any(|found| found.simulated)
             || self.comparisons.iter().any(|found| found.simulated)
     }
 
     /// The stages that the last run did not come to, whose numbers are from a run before.
     pub fn stale(&self) -> Vec<&str> {
         let evaluations = self.evaluations.iter().map(|found| (found.reached, found.stage.as_str()));
+        let predictions = self.predictions.iter().map(|found| (found.reached, found.stage.as_str()));
         let comparisons = self.comparisons.iter().map(|found| (found.reached, found.stage.as_str()));
         let toys = self.toys.iter().map(|found| (found.reached, found.stage.as_str()));
-        let all = evaluations.chain(comparisons).chain(toys);
+        let all = evaluations.chain(predictions).chain(comparisons).chain(toys);
         all.filter(|(reached, _)| !reached).map(|(_, stage)| stage).collect()
     }
 }

@@ -8,7 +8,7 @@ use super::fetch;
 use super::limits;
 use super::parse::MAX_PROBLEMS;
 use super::pipeline::{
-    BuildModel, Compare, Download, Evaluate, Init, Pipeline, Preprocess, Reference, Stage, Test, Toy,
+    BuildModel, Compare, Download, Evaluate, Init, Pipeline, Predict, Preprocess, Reference, Stage, Test, Toy,
 };
 use super::suggest::{did_you_mean, listed};
 use super::syntax::{Kind, Node, Span, shortened};
@@ -33,6 +33,7 @@ pub fn check(pipeline: &Pipeline, tree: &Node, written: &Node, faulty: &[Span]) 
             Stage::BuildModel(stage) => check.build_model(name, stage),
             Stage::Train(_) => {}
             Stage::Evaluate(stage) => check.evaluate(name, stage),
+            Stage::Predict(stage) => check.predict(name, stage),
             Stage::Compare(stage) => check.compare(name, stage),
             Stage::Toy(stage) => check.toy(name, stage),
         }
@@ -277,6 +278,20 @@ impl<'a> Check<'a> {
             self.report(Problem::new("`metrics` is empty", metrics.head).hint("for example `metrics: [Auc, LogLoss]`"));
         }
         self.twice(&stage.metrics, metrics);
+    }
+
+    fn predict(&mut self, name: &str, stage: &Predict) {
+        self.path(&stage.rows, &["stages", name, "rows"]);
+        let list = self.at(&["stages", name, "keep"]);
+        let place = |index: usize| list.child(&index.to_string()).unwrap_or(list).head;
+        for (index, column) in stage.keep.iter().enumerate() {
+            if column.is_empty() {
+                self.report(Problem::new("a column of `keep` has no name", place(index)));
+            } else if let Some(first) = stage.keep[..index].iter().position(|other| other == column) {
+                let problem = Problem::new(format!("column `{column}` is kept twice"), place(index));
+                self.report(problem.label("again here").related(place(first), "first kept here"));
+            }
+        }
     }
 
     fn compare(&mut self, name: &str, stage: &Compare) {

@@ -28,8 +28,8 @@ use std::path::{Path, PathBuf};
 pub use diagnostic::{Look, Origin, Problem, Problems, Source};
 pub use fetch::fetched_as;
 pub use pipeline::{
-    BuildModel, Compare, CompareRow, Download, Evaluate, Fails, Fetch, Golden, Held, Init, On, Pipeline, Preprocess,
-    Reference, Stage, Test, Toy, Train, Valid, WhenMissing,
+    BuildModel, Compare, CompareRow, Download, Evaluate, Fails, Fetch, Golden, Held, Init, On, Pipeline, Predict,
+    Preprocess, Reference, Stage, Test, Toy, Train, Valid, WhenMissing,
 };
 pub use places::Places;
 pub use suggest::{did_you_mean, nearest};

@@ -39,6 +39,8 @@ pub enum Stage {
     Train(Train),
     /// Measures a model.
     Evaluate(Evaluate),
+    /// Scores the rows of a file.
+    Predict(Predict),
     /// Makes one table of several evaluations.
     Compare(Compare),
     /// Runs balancers on a problem of two parameters and two losses.
@@ -59,7 +61,7 @@ pub struct Reference<'a> {
 impl Stage {
     /// The names of the kinds, as a file spells them.
     pub const KINDS: &'static [&'static str] =
-        &["Download", "Preprocess", "BuildModel", "Train", "Evaluate", "Compare", "Toy"];
+        &["Download", "Preprocess", "BuildModel", "Train", "Evaluate", "Predict", "Compare", "Toy"];
 
     /// The kind's name, as a file spells it.
     pub fn kind(&self) -> &'static str {
@@ -69,6 +71,7 @@ impl Stage {
             Stage::BuildModel(_) => "BuildModel",
             Stage::Train(_) => "Train",
             Stage::Evaluate(_) => "Evaluate",
+            Stage::Predict(_) => "Predict",
             Stage::Compare(_) => "Compare",
             Stage::Toy(_) => "Toy",
         }
@@ -85,6 +88,7 @@ impl Stage {
             Stage::BuildModel(s) => vec![to("data", &s.data, DATA)],
             Stage::Train(s) => vec![to("model", &s.model, MODEL), to("data", &s.data, DATA)],
             Stage::Evaluate(s) => vec![to("model", &s.model, MODEL), to("data", &s.data, DATA)],
+            Stage::Predict(s) => vec![to("model", &s.model, MODEL), to("data", &s.data, DATA)],
             Stage::Compare(s) => {
                 let run = |row, (run, stage)| Reference {
                     field: Compare::field(row, run).into(),
@@ -107,6 +111,7 @@ impl Stage {
             Stage::BuildModel(s) => vec![&mut s.data],
             Stage::Train(s) => vec![&mut s.model, &mut s.data],
             Stage::Evaluate(s) => vec![&mut s.model, &mut s.data],
+            Stage::Predict(s) => vec![&mut s.model, &mut s.data],
             Stage::Compare(s) => s.rows.iter_mut().flat_map(|row| &mut row.runs).collect(),
         };
         references.into_iter().for_each(|reference| *reference = rename(reference));
@@ -296,6 +301,22 @@ pub enum On {
     Valid,
     #[default]
     Test,
+}
+
+/// Scores the rows of a file: `predictions.csv` holds a probability for each task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Predict {
+    /// The `Train` (or `BuildModel`) stage.
+    pub model: String,
+    /// The `Preprocess` stage that says how values become what the model reads.
+    pub data: String,
+    /// The file, laid out like those of the data set that `data` was made from; columns are found by name, and labels need
+    /// not be there. A relative path starts at the project's folder.
+    pub rows: String,
+    /// Columns of the file that are copied beside the probabilities; without any, the rows' numbers stand there.
+    #[serde(default)]
+    pub keep: Vec<String>,
 }
 
 /// Makes one table of several evaluations: a row for each variant, a column for each task (and data set), means over runs,

@@ -288,7 +288,7 @@ fn unknown_names_come_with_the_nearest_spelling() {
     let all: Vec<String> = cases.iter().map(|(from, to)| wrong(&short_with(from, to))).collect();
     assert_snapshot!(all.join("\n"), @"
     1:2: unknown field `nmae` of `Pipeline` | did you mean `name`? the fields of `Pipeline` are `name`, `stages`, `golden`
-    6:10: unknown stage kind `Evalute` | did you mean `Evaluate`? one of these may stand here: `Download`, `Preprocess`, `BuildModel`, `Train`, `Evaluate`, `Compare`, `Toy`
+    6:10: unknown stage kind `Evalute` | did you mean `Evaluate`? one of these may stand here: `Download`, `Preprocess`, `BuildModel`, `Train`, `Evaluate`, `Predict`, `Compare`, `Toy`
     4:38: unknown model architecture `mmoe` | did you mean `Mmoe`? one of these may stand here: `SingleTask`, `SharedBottom`, `Omoe`, `Mmoe`, `Ple`, `Aitm`, `Esmm`, `Stem`, `MetaHeac`, `DsMoe`
     4:43: unknown field `expert` of `Mmoe` | did you mean `experts`? the fields of `Mmoe` are `experts`, `dropout`
     2:48: unknown country `DE` | one of these may stand here: `NL`, `ES`, `FR`, `US`, `RU`
@@ -381,7 +381,7 @@ fn values_of_another_type_say_what_belongs_there() {
     model: "t", metrics: Auc,
       6:40: expected a list, found the name `Auc` | a list is written `[a, b]`
     (
-      2:10: expected a stage kind, found named fields in round brackets | write one of `Download`, `Preprocess`, `BuildModel`, `Train`, `Evaluate`, `Compare`, `Toy`
+      2:10: expected a stage kind, found named fields in round brackets | write one of `Download`, `Preprocess`, `BuildModel`, `Train`, `Evaluate`, `Predict`, `Compare`, `Toy`
     stages: [], golden: {
       1:21: expected a map, found a list | a map is written `{ "name": value, .. }`
       1:33: expected `Golden(..)`, found a map | write `Golden(field: value, ..)`

@@ -1,7 +1,5 @@
 //! What an artifact holds, in numbers: rows of a data set, parameters of a model.
 
-use std::fs;
-
 use serde::Serialize;
 
 use super::StageError;
@@ -91,10 +89,7 @@ fn download(artifact: &Artifact) -> Result<Contents, StageError> {
 
 fn preprocessed(artifact: &Artifact) -> Result<Description, StageError> {
     let data = EncodedDataset::from_artifact(artifact)?;
-    let path = artifact.file(Encoding::FILE)?;
-    let text = fs::read(&path).map_err(|source| StageError::Io { action: "cannot read", path, source })?;
-    let encoding: Encoding = serde_json::from_slice(&text)
-        .map_err(|error| StageError::failed(format!("the record of the encoding is not sound: {error}")))?;
+    let encoding = Encoding::read(&artifact.file(Encoding::FILE)?)?;
     let splits = [("train", &data.train), ("valid", &data.valid), ("test", &data.test)];
     Ok(Description::of(&data.schema, Some(&encoding), &splits))
 }

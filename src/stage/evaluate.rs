@@ -15,7 +15,7 @@ pub const METRICS: &str = "metrics.json";
 
 /// Rows scored together: fixed, so that a row's score never depends on a pipeline's batch size, and many, because they
 /// share the products of the ids' embeddings with the first layer.
-const ROWS: usize = 4096;
+pub(super) const ROWS: usize = 4096;
 
 impl Execute for Evaluate {
     const REVISION: u32 = 3;

@@ -9,6 +9,7 @@ pub mod evaluate;
 pub(crate) mod fake;
 mod init;
 pub mod loading;
+pub mod predict;
 mod preprocess;
 pub mod toy;
 pub mod train;

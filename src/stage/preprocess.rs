@@ -4,8 +4,8 @@ use rayon::prelude::*;
 
 use super::{Context, Execute, Inputs, Outcome, StageError};
 use crate::data::{
-    Advance, DataError, EncodedDataset, Encoder, Encoding, Part, RawLog, Reading, Rows, Schema, Source, Split,
-    check_split, split,
+    Advance, DataError, EncodedDataset, Encoder, Encoding, LogReader, Part, RawLog, Reading, Rows, Schema, Source,
+    Split, check_split, split,
 };
 use crate::spec::Preprocess;
 use crate::store::{Artifact, Draft};
@@ -14,7 +14,7 @@ use crate::store::{Artifact, Draft};
 const IN_MEMORY: usize = 512 << 20;
 
 impl Execute for Preprocess {
-    const REVISION: u32 = 2;
+    const REVISION: u32 = 3;
 
     fn run(&self, cx: &Context, inputs: &Inputs, out: &Draft) -> Result<Outcome, StageError> {
         let from = inputs.get("from");
@@ -35,6 +35,7 @@ impl Execute for Preprocess {
         let encoder = Encoder::of(&log, &split, &mut watch)?;
         out.write(EncodedDataset::SCHEMA, encoder.schema.to_json().as_bytes())?;
         out.write(Encoding::FILE, encoder.encoding.to_json().as_bytes())?;
+        out.write(LogReader::FILE, LogReader::new(&source.dataset, self.fill).to_json().as_bytes())?;
         write(&log, &split, &encoder, cx, out)?;
         let Schema { fields, numerical, tasks } = &encoder.schema;
         let summary = format!(

@@ -72,6 +72,10 @@ macro_rules! for_each_kind {
                 type $Kind = spec::Evaluate;
                 $body
             }
+            Stage::Predict($parameters) => {
+                type $Kind = spec::Predict;
+                $body
+            }
             Stage::Compare($parameters) => {
                 type $Kind = spec::Compare;
                 $body
@@ -94,7 +98,7 @@ impl Work for Stage {
     }
 
     fn depends_on_device(&self) -> bool {
-        matches!(self, Stage::Train(_) | Stage::Evaluate(_))
+        matches!(self, Stage::Train(_) | Stage::Evaluate(_) | Stage::Predict(_))
     }
 
     fn parameters(&self) -> BTreeMap<String, String> {
@@ -123,7 +127,7 @@ impl Work for Stage {
 }
 
 /// The kinds of stages, each with the least a pipeline must say of it.
-const KINDS: [(&str, &str, &str); 7] = [
+const KINDS: [(&str, &str, &str); 8] = [
     (
         "Download",
         "finds a data set where the user put it, fetches it, or simulates one",
@@ -141,6 +145,11 @@ const KINDS: [(&str, &str, &str); 7] = [
     ),
     ("Train", "trains a model with a balancer", r#"Train(model: "model", data: "preprocess")"#),
     ("Evaluate", "measures a model", r#"Evaluate(model: "train", data: "preprocess")"#),
+    (
+        "Predict",
+        "scores the rows of a file with a model: a CSV with a probability for each task",
+        r#"Predict(model: "train", data: "preprocess", rows: "new.csv")"#,
+    ),
     (
         "Compare",
         "makes one table of several evaluations: means over runs, and which differences from a baseline count",

@@ -7,6 +7,7 @@ mod faults;
 mod fetching;
 mod golden;
 mod looking;
+mod predicting;
 mod project;
 mod real_rows;
 mod report;

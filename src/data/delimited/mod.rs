@@ -15,6 +15,7 @@ mod content;
 mod decimal;
 mod quotes;
 mod row;
+mod sequential;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -29,6 +30,7 @@ pub(crate) use self::archive::members;
 use self::blocks::Blocks;
 use self::content::{Content, Place, is_gzip, is_parquet};
 pub(crate) use self::row::{Header, Row};
+pub(crate) use self::sequential::each_row;
 use self::work::Work;
 use super::log::{Piece, RawLog};
 use super::source::SourceFile;

@@ -7,7 +7,7 @@ use super::cells::Fields;
 use super::content::{Content, Place};
 use super::decimal;
 use crate::data::DataError;
-use crate::data::error::{RowProblem, quoted};
+use crate::data::error::{RowProblem, list, quoted};
 
 /// Bytes read at once when lines are counted.
 const BUFFER: usize = 1 << 17;
@@ -41,10 +41,34 @@ impl Header<'_> {
                 (Some(_), Some(_)) => {
                     Err(self.wrong(format!("column `{name}` stands there twice"), "remove one of them"))
                 }
-                (None, _) => Err(self.wrong(format!("column `{name}` is missing"), self.nearest(name, wanted))),
+                (None, _) => Err(self.missing(wanted)),
             }
         };
         wanted.iter().map(position).collect()
+    }
+
+    /// A complaint about all columns that are wanted and not there, with what may have been meant by each.
+    fn missing(&self, wanted: &[&str]) -> DataError {
+        const SHOWN: usize = 8;
+        let missing: Vec<&str> =
+            wanted.iter().copied().filter(|&name| !self.names.iter().any(|other| other == name)).collect();
+        if let [name] = missing[..] {
+            return self.wrong(format!("column `{name}` is missing"), self.nearest(name, wanted));
+        }
+        let shown = &missing[..missing.len().min(SHOWN)];
+        let names = match missing.len() - shown.len() {
+            0 => list(shown),
+            more => format!(
+                "{} and {more} more",
+                shown.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+            ),
+        };
+        let meant = |name: &&str| Some(format!("`{}` (for `{name}`)", self.near(name, wanted)?));
+        let remedy = match shown.iter().filter_map(meant).collect::<Vec<_>>() {
+            near if near.is_empty() => self.beginning(),
+            near => format!("there is a column {}", near.join(", ")),
+        };
+        self.wrong(format!("columns {names} are missing"), remedy)
     }
 
     /// A complaint about the header line.
@@ -52,18 +76,22 @@ impl Header<'_> {
         DataError::Header { path: self.path.to_path_buf(), problem: problem.into(), remedy: remedy.into() }
     }
 
-    /// A column that may have been meant: near in spelling, and not wanted under its own name.
+    /// What to do about a column that is not there.
     fn nearest(&self, name: &str, wanted: &[&str]) -> String {
+        self.near(name, wanted).map_or_else(|| self.beginning(), |best| format!("there is a column `{best}`"))
+    }
+
+    /// A column that may have been meant: near in spelling, and not wanted under its own name.
+    fn near(&self, name: &str, wanted: &[&str]) -> Option<&String> {
         const NEAR_ENOUGH: f64 = 0.7;
         let near = |candidate: &str| strsim::normalized_damerau_levenshtein(candidate, name);
         let candidates = self.names.iter().filter(|candidate| !wanted.contains(&candidate.as_str()));
-        match candidates.max_by(|a, b| near(a).total_cmp(&near(b))).filter(|best| near(best) >= NEAR_ENOUGH) {
-            Some(best) => format!("there is a column `{best}`"),
-            None => {
-                let start = quoted(self.names.join(",").as_bytes());
-                format!("the first line names the columns; this one starts with {start}")
-            }
-        }
+        candidates.max_by(|a, b| near(a).total_cmp(&near(b))).filter(|best| near(best) >= NEAR_ENOUGH)
+    }
+
+    fn beginning(&self) -> String {
+        let start = quoted(self.names.join(",").as_bytes());
+        format!("the first line names the columns; this one starts with {start}")
     }
 
     /// Says on which line the row that starts at this byte of the unpacked content is wrong.
@@ -144,8 +172,9 @@ impl Row<'_> {
         Ok(())
     }
 
+    /// An id that indexes a table.
     #[inline]
-    fn id(&self, at: usize) -> Result<u32, DataError> {
+    pub(crate) fn id(&self, at: usize) -> Result<u32, DataError> {
         let id = self.integer(at)?;
         match u32::try_from(id) {
             Ok(small) if small <= LARGEST_ID => Ok(small),

@@ -7,7 +7,7 @@ fn names_are_checked() {
     assert_snapshot!(wrong(&short_with("(name: \"p\"", "(name: \"\"")), @"1:8: the pipeline's name is empty | use letters, digits, `_`, `-` and `.`; the first is a letter, a digit or `_`");
     assert_snapshot!(wrong(&short_with("(name: \"p\"", "(name: \"../p\"")), @"1:8: the pipeline's name may not hold '/' | use letters, digits, `_`, `-` and `.`; the first is a letter, a digit or `_`");
     assert_snapshot!(wrong(&SHORT.replace("\"t\"", "\"a/b\"")), @"5:5: a stage's name may not hold '/' | use letters, digits, `_`, `-` and `.`; the first is a letter, a digit or `_`");
-    assert_snapshot!(wrong("(name: \"p\", stages: {})"), @"1:21: there are no stages | add at least one of `Download`, `Preprocess`, `BuildModel`, `Train`, `Evaluate`, `Compare`, `Toy`");
+    assert_snapshot!(wrong("(name: \"p\", stages: {})"), @"1:21: there are no stages | add at least one of `Download`, `Preprocess`, `BuildModel`, `Train`, `Evaluate`, `Predict`, `Compare`, `Toy`");
     assert_eq!(read(&SHORT.replace("\"p\"", "\"v1.2_a-b\"")).name, "v1.2_a-b");
 }
 

@@ -1,0 +1,137 @@
+//! Further rows of a log that a model was trained on: read by the names of its columns, encoded as its training rows were.
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::census::CensusIncome;
+use super::delimited::{Header, Layout, Row};
+use super::error::{RowProblem, quoted};
+use super::{DataError, Dataset, Encoding, FieldEncoding, Parts, Schema};
+
+/// `reader.json` of a `Preprocess` artifact: how the text of further rows is read. What then becomes of their values,
+/// [`Encoding`] says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LogReader {
+    /// The data set; the names of its own files are left out, as they mean nothing to other rows.
+    pub dataset: Dataset,
+    /// Replaces missing, NaN or infinite numbers; without it they are errors.
+    pub fill: Option<f32>,
+}
+
+impl LogReader {
+    /// Where the record lies in an artifact.
+    pub const FILE: &str = "reader.json";
+
+    /// How rows of this data set are read.
+    pub fn new(dataset: &Dataset, fill: Option<f32>) -> Self {
+        let mut dataset = dataset.clone();
+        if let Dataset::Csv(log) = &mut dataset {
+            (log.train, log.test) = (String::new(), None);
+        }
+        Self { dataset, fill }
+    }
+
+    /// Reads a `reader.json`.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no such record.
+    pub fn read(path: &Path) -> Result<Self, DataError> {
+        let text = fs::read(path).map_err(DataError::read(path))?;
+        serde_json::from_slice(&text).map_err(|error| DataError::unsound(path, error.to_string()))
+    }
+
+    /// The text of a `reader.json`.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("names and numbers always serialise")
+    }
+
+    /// How a file of such rows is laid out.
+    pub(crate) fn layout(&self, path: &Path) -> Layout<'static> {
+        match self.dataset {
+            Dataset::CensusIncome(_) => CensusIncome::LAYOUT,
+            Dataset::AliExpress(_) | Dataset::Csv(_) | Dataset::Simulated(_) => Layout::by_extension(path),
+        }
+    }
+}
+
+/// Where the columns of further rows stand in one file. Labels and groups need not be there and are not looked at.
+pub(crate) struct FurtherColumns {
+    categorical: Vec<usize>,
+    numerical: Vec<usize>,
+    keep: Vec<usize>,
+}
+
+impl FurtherColumns {
+    /// Finds the columns of a schema, and those to `keep`.
+    ///
+    /// # Errors
+    /// When one of them is missing or stands there twice.
+    pub(crate) fn of(schema: &Schema, keep: &[String], header: &Header) -> Result<Self, DataError> {
+        let fields = schema.fields.iter().map(|field| field.name.as_str());
+        let others = schema.numerical.iter().chain(keep).map(String::as_str);
+        let mut categorical = header.positions(&fields.chain(others).collect::<Vec<_>>())?;
+        let mut numerical = categorical.split_off(schema.fields.len());
+        let keep = numerical.split_off(schema.numerical.len());
+        Ok(Self { categorical, numerical, keep })
+    }
+
+    /// Encodes a row and adds it to `parts`, with labels that say nothing.
+    ///
+    /// # Errors
+    /// When a value of it cannot be read.
+    pub(crate) fn encode(
+        &self,
+        schema: &Schema,
+        encoding: &Encoding,
+        row: &Row,
+        parts: &mut Parts,
+    ) -> Result<(), DataError> {
+        for ((&at, field), encoding) in self.categorical.iter().zip(&schema.fields).zip(&encoding.fields) {
+            // every field that `Preprocess` writes ends with the row of the unknown
+            let unknown = field.size as u32 - 1;
+            parts.categorical.push(encoding.id_of(row, at, unknown)?);
+        }
+        let first = parts.numerical.len();
+        row.numbers(&self.numerical, &mut parts.numerical)?;
+        for ((value, scaling), &at) in parts.numerical[first..].iter_mut().zip(&encoding.numerical).zip(&self.numerical)
+        {
+            *value = scaling.apply(*value);
+            if !value.is_finite() {
+                return Err(row.wrong(Some(at), RowProblem::NotFinite(quoted(row.text(at)?.as_bytes()))));
+            }
+        }
+        parts.labels.resize(parts.labels.len() + schema.tasks.len(), 0);
+        Ok(())
+    }
+
+    /// The texts of the columns to keep.
+    ///
+    /// # Errors
+    /// When one is no text.
+    pub(crate) fn kept<'r>(&self, row: &'r Row) -> Result<Vec<&'r str>, DataError> {
+        self.keep.iter().map(|&at| row.text(at)).collect()
+    }
+}
+
+impl FieldEncoding {
+    /// The id of what stands in a column of a row; `unknown`, the field's last, for what no training row has.
+    ///
+    /// # Errors
+    /// When it is no value that the field can have.
+    fn id_of(&self, row: &Row, at: usize, unknown: u32) -> Result<u32, DataError> {
+        Ok(match self {
+            Self::Dense { unseen } => {
+                let id = row.id(at)?;
+                if id < unknown && unseen.binary_search(&id).is_err() { id } else { unknown }
+            }
+            Self::Dictionary(values) => {
+                let text = row.text(at)?;
+                let place = values.binary_search_by(|value| value.as_str().cmp(text));
+                // a dictionary has no more values than ids can number
+                place.map_or(unknown, |place| place as u32)
+            }
+        })
+    }
+}
