@@ -35,6 +35,9 @@ pub struct Csv {
     /// Column that groups rows (a user, a search), for grouped metrics.
     #[serde(default)]
     pub group: Option<String>,
+    /// Column that says when rows were logged, numbers or ISO 8601 texts, for splits by time; no feature.
+    #[serde(default)]
+    pub time: Option<String>,
 }
 
 impl Describe for Csv {
@@ -59,12 +62,13 @@ impl Csv {
     /// A column plays one part, and there is something to learn and something to learn from.
     fn check(&self) -> Result<(), DataError> {
         let mut seen = IndexSet::new();
-        let columns = self.categorical.iter().chain(&self.numerical).chain(&self.labels).chain(&self.group);
+        let columns =
+            self.categorical.iter().chain(&self.numerical).chain(&self.labels).chain(&self.group).chain(&self.time);
         let twice: Vec<&String> = columns.filter(|&name| !seen.insert(name)).collect();
         if !twice.is_empty() {
             return Err(DataError::request(
                 format!("`Csv(..)` names {} twice", list(&twice)),
-                "a column is categorical, numerical, a label or the group",
+                "a column is categorical, numerical, a label, the group or the time",
             ));
         }
         if self.labels.is_empty() {
@@ -89,6 +93,12 @@ impl Csv {
                 log.test_rows = Some(log.rows() - before);
             }
         }
+        if let (Some(time), true) = (&self.time, log.times.are_mixed()) {
+            return Err(DataError::request(
+                format!("column `{time}` holds numbers and dates, which have no common order"),
+                "write all times one way",
+            ));
+        }
         Ok(log)
     }
 }
@@ -99,17 +109,19 @@ struct Columns {
     numerical: Vec<usize>,
     labels: Vec<usize>,
     group: Option<usize>,
+    time: Option<usize>,
 }
 
 impl Columns {
     fn of(csv: &Csv, header: &Header) -> Result<Self, DataError> {
-        let named = csv.categorical.iter().chain(&csv.numerical).chain(&csv.labels).chain(&csv.group);
+        let named = csv.categorical.iter().chain(&csv.numerical).chain(&csv.labels).chain(&csv.group).chain(&csv.time);
         let wanted: Vec<&str> = named.map(String::as_str).collect();
         let mut categorical = header.positions(&wanted)?;
         let mut numerical = categorical.split_off(csv.categorical.len());
         let mut labels = numerical.split_off(csv.numerical.len());
-        let group = labels.split_off(csv.labels.len()).pop();
-        Ok(Self { categorical, numerical, labels, group })
+        let mut rest = labels.split_off(csv.labels.len());
+        let time = csv.time.as_ref().and_then(|_| rest.pop());
+        Ok(Self { categorical, numerical, labels, group: rest.pop(), time })
     }
 
     fn read(&self, row: &Row, piece: &mut Piece) -> Result<(), DataError> {
@@ -119,6 +131,9 @@ impl Columns {
         row.numbers(&self.numerical, &mut piece.parts.numerical)?;
         for &at in &self.labels {
             piece.parts.labels.push(row.label(at)?);
+        }
+        if let Some(at) = self.time {
+            piece.push_time(row.time(at)?);
         }
         if let Some(at) = self.group {
             piece.push_group_name(row.text(at)?);
@@ -132,15 +147,16 @@ mod tests {
     use super::*;
     use crate::data::Dataset;
     use crate::data::fixtures::Project;
+    use crate::spec::By;
 
     fn csv() -> Csv {
         Csv {
             train: "rows.csv".into(),
-            test: None,
             categorical: vec!["colour".into(), "shop".into()],
             numerical: vec!["price".into()],
             labels: vec!["like".into()],
             group: Some("user".into()),
+            ..Csv::default()
         }
     }
 
@@ -245,5 +261,34 @@ mod tests {
         let mut reading = Reading::new(project.root(), None, None, &mut watch);
         assert!(matches!(dataset.read(&files, &mut reading), Err(DataError::Interrupted)));
         assert_eq!(heard, [crate::data::Advance { bytes: files[0].bytes, rows: 1 }]);
+    }
+
+    #[test]
+    fn times_are_read_in_the_order_of_the_rows() {
+        let timed = || Csv { group: None, time: Some("at".into()), ..csv() };
+        let log =
+            read(timed(), "rows.csv", b"at,like,price,colour,shop\n2,1,2,x,s\n1e1,0,2,x,s\n-3,1,2,x,s\n").unwrap();
+        assert_eq!(log.given(By::Row).unwrap().times, Some(&[2.0, 10.0, -3.0][..]));
+        assert_eq!(log.given(By::Group).unwrap().groups, None);
+        let refused = |rows: &str| {
+            let text = format!("at,like,price,colour,shop\n{rows}");
+            read(timed(), "rows.csv", text.as_bytes()).err().unwrap().to_string()
+        };
+        assert_eq!(
+            refused("2024-01-01,1,2,x,s\nsoon,1,2,x,s\n"),
+            "rows.csv:3: column `at`: `soon` is no time: neither a number nor `2024-05-31` or `2024-05-31T23:59:07`"
+        );
+        assert_eq!(
+            refused("2024-01-01,1,2,x,s\n2024,1,2,x,s\n"),
+            "column `at` holds numbers and dates, which have no common order"
+        );
+    }
+
+    #[test]
+    fn groups_are_numbered_by_first_appearance() {
+        let text = "user,like,price,colour,shop\nb,1,2,x,s\na,1,2,x,s\nb,1,2,x,s\n";
+        let log = read(csv(), "rows.csv", text.as_bytes()).unwrap();
+        assert_eq!(log.given(By::Group).unwrap().groups, Some(vec![0, 1, 0]));
+        assert_eq!(log.given(By::Row).unwrap().groups, None);
     }
 }

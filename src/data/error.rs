@@ -131,6 +131,8 @@ pub enum RowProblem {
     NotAStep(String),
     #[error("conversion without click")]
     ConversionWithoutClick,
+    #[error("{0} is no time: neither a number nor `2024-05-31` or `2024-05-31T23:59:07`")]
+    NotATime(String),
     #[error("{0} is not UTF-8 text")]
     NotText(String),
 }
@@ -151,6 +153,7 @@ impl RowProblem {
                 "correct the file; every task has one binary label"
             }
             Self::ConversionWithoutClick => "correct the file; a conversion always has click = 1 as well",
+            Self::NotATime(_) => "correct the file; every row of a log with a time column has one",
             Self::NotText(_) => "save the file as UTF-8",
         }
     }

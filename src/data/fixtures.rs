@@ -8,7 +8,7 @@ use super::log::RawLog;
 use super::{
     DataError, Dataset, Encoder, Encoding, FoundFile, Part, Parts, Reading, Rows, Schema, SourceFile, Split, split,
 };
-use crate::spec::{Preprocess, Test, Valid};
+use crate::spec::{By, Preprocess, Test, Valid};
 use crate::store::FileDigests;
 
 /// A project folder that is gone with the test.
@@ -110,8 +110,8 @@ fn encode_split(log: &RawLog, split: &Split) -> Encoded {
 
 /// Splits and encodes a log as `Preprocess` does.
 pub(super) fn encoded(log: RawLog, valid: Valid, test: Test) -> (Encoded, Split) {
-    let stage = Preprocess { from: "download".into(), valid, test, seed: 0, fill: None };
-    let split = split(log.given().unwrap(), &stage).unwrap();
+    let stage = Preprocess { from: "download".into(), valid, test, by: By::Row, seed: 0, fill: None };
+    let split = split(&log.given(By::Row).unwrap(), &stage).unwrap();
     (encode_split(&log, &split), split)
 }
 

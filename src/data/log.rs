@@ -1,6 +1,7 @@
 //! A log as it is read, before encoding: categories numbered as they come, all files one after the other. What does not fit
 //! into its share of memory waits on the disk.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use indexmap::IndexSet;
@@ -8,7 +9,9 @@ use indexmap::IndexSet;
 use super::split::Given;
 pub(crate) use super::spool::Table;
 use super::spool::{Chunk, Spool};
+use super::time::{Time, Times};
 use super::{DataError, Parts, Rows, Schema};
+use crate::spec::By;
 
 /// A log as it is read.
 pub(crate) struct RawLog {
@@ -26,6 +29,8 @@ pub(crate) struct RawLog {
     pub(crate) test_rows: Option<usize>,
     /// The groups that have names, numbered by first appearance.
     groups: IndexSet<String>,
+    /// Each row's time, in a log that has times: eight bytes a row, in memory.
+    pub(super) times: Times,
     /// Whether numerical columns are brought to mean 0 and variance 1, with the training rows' statistics.
     pub(crate) standardise: bool,
 }
@@ -43,6 +48,7 @@ pub(crate) struct Piece {
     pub(crate) parts: Parts,
     dictionaries: Vec<IndexSet<String>>,
     groups: IndexSet<String>,
+    times: Times,
 }
 
 impl Piece {
@@ -64,6 +70,11 @@ impl Piece {
     pub(crate) fn push_group_name(&mut self, name: &str) {
         let group = place(&mut self.groups, name);
         self.push_group(group as i64);
+    }
+
+    /// Says when the row being read was logged.
+    pub(crate) fn push_time(&mut self, time: Time) {
+        self.times.push(time);
     }
 }
 
@@ -111,6 +122,7 @@ impl RawLog {
             spool: None,
             test_rows: None,
             groups: IndexSet::new(),
+            times: Times::default(),
             standardise: false,
         }
     }
@@ -154,7 +166,8 @@ impl RawLog {
     /// # Errors
     /// When a column has more categories than an id can number.
     pub(crate) fn append(&mut self, piece: &mut Piece) -> Result<(), DataError> {
-        let Piece { parts, dictionaries, groups } = piece;
+        let Piece { parts, dictionaries, groups, times } = piece;
+        self.times.append(times);
         if !dictionaries.is_empty() {
             let fields = self.fields.iter_mut().zip(dictionaries);
             let ids = fields.map(|(field, names)| field.number(names)).collect::<Result<Vec<_>, _>>()?;
@@ -230,15 +243,33 @@ impl RawLog {
         Chunk::of_parts(&self.parts, widths, first, &mut with)
     }
 
-    /// The rows as the log's files divide them.
+    /// The rows as the log's files divide them, with their groups if the split goes by group.
     ///
     /// # Errors
-    /// When there are more rows than a row number can count.
-    pub(crate) fn given(&self) -> Result<Given, DataError> {
+    /// When there are more rows than a row number can count, times that cannot be compared, or rows on the disk that
+    /// cannot be read back.
+    pub(crate) fn given(&self, by: By) -> Result<Given<'_>, DataError> {
         let rows = u32::try_from(self.rows()).map_err(|_| {
             DataError::request(format!("{} rows are more than 2^32 - 1", self.rows()), "split the log into several")
         })?;
-        Ok(Given { rows, test_from: self.test_rows.map(|test| rows - test as u32) })
+        let groups = if by == By::Group && self.has().0 { Some(self.group_of_rows()?) } else { None };
+        let test_from = self.test_rows.map(|test| rows - test as u32);
+        Ok(Given { rows, test_from, groups, times: self.times.all() })
+    }
+
+    /// Each row's group, numbered by first appearance.
+    fn group_of_rows(&self) -> Result<Vec<u32>, DataError> {
+        let mut numbers = HashMap::new();
+        let mut groups = Vec::with_capacity(self.rows());
+        self.chunks(|chunk| {
+            groups.extend(chunk.group.unwrap_or_default().iter().map(|group| {
+                // there are no more groups than rows, whose number fits
+                let next = numbers.len() as u32;
+                *numbers.entry(*group).or_insert(next)
+            }));
+            Ok(())
+        })?;
+        Ok(groups)
     }
 }
 

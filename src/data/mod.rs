@@ -24,6 +24,7 @@ mod simulated;
 mod source;
 mod split;
 mod spool;
+mod time;
 
 use std::path::{Path, PathBuf};
 

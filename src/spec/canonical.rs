@@ -93,6 +93,7 @@ mod tests {
         when_missing = Fail
         ");
         assert_snapshot!(of("p"), @"
+        by = Row
         fill = None
         seed = 0
         test = AsGiven
@@ -150,6 +151,7 @@ mod tests {
             ("p", "valid=FromTrain(0.5)"),
             ("p", "valid=FromTest(0.25)"),
             ("p", "test=Random(0.5)"),
+            ("p", "by=Group"),
             ("p", "seed=1"),
             ("p", "fill=0"),
             ("p", "fill=0.5"),

@@ -8,7 +8,8 @@ use super::fetch;
 use super::limits;
 use super::parse::MAX_PROBLEMS;
 use super::pipeline::{
-    BuildModel, Compare, Download, Evaluate, Init, Pipeline, Predict, Preprocess, Reference, Stage, Test, Toy,
+    BuildModel, By, Compare, Download, Evaluate, Init, Pipeline, Predict, Preprocess, Reference, Stage, Test, Toy,
+    Valid,
 };
 use super::suggest::{did_you_mean, listed};
 use super::syntax::{Kind, Node, Span, shortened};
@@ -254,6 +255,31 @@ impl<'a> Check<'a> {
                 place,
             );
             self.report(problem.hint("draw them with `test: Random(0.2)`, or name the file in `Csv(test: ..)`"));
+        }
+        if let Some(Stage::Download(Download { dataset, .. })) = source {
+            self.what_splits_go_by(name, stage, dataset);
+        }
+    }
+
+    /// A split by group or time needs a log that has groups or times.
+    fn what_splits_go_by(&mut self, name: &str, stage: &Preprocess, dataset: &Dataset) {
+        let csv = if let Dataset::Csv(csv) = dataset { Some(csv) } else { None };
+        let has_groups = csv.map_or(!matches!(dataset, Dataset::CensusIncome(_)), |csv| csv.group.is_some());
+        let has_times = csv.is_some_and(|csv| csv.time.is_some());
+        for (field, what, column, lacks) in [
+            ("by", "groups", "group", stage.by == By::Group && !has_groups),
+            ("test", "times", "time", matches!(stage.test, Test::Latest(_)) && !has_times),
+            ("valid", "times", "time", matches!(stage.valid, Valid::Latest(_)) && !has_times),
+        ] {
+            if lacks {
+                let place = self.at(&["stages", name, field]).head;
+                let problem = Problem::new(format!("the log of `{}` has no {what}", stage.from), place);
+                let hint = match csv {
+                    Some(_) => format!("name the column that tells them: `Csv(.., {column}: \"..\")`"),
+                    None => "draw the rows at random: `test: Random(0.2)`, without `by: Group`".to_owned(),
+                };
+                self.report(problem.hint(hint));
+            }
         }
     }
 

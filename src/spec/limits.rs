@@ -16,7 +16,7 @@ struct Limit {
 
 const LIMITS: &[Limit] = &[
     Limit {
-        names: &["FromTest", "FromTrain", "Random"],
+        names: &["FromTest", "FromTrain", "Random", "Latest"],
         allows: |x| 0.0 < x && x < 1.0,
         words: "a share between 0 and 1, both excluded",
     },

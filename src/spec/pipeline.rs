@@ -186,6 +186,9 @@ pub struct Preprocess {
     /// Where the test rows come from.
     #[serde(default)]
     pub test: Test,
+    /// What the splits keep together.
+    #[serde(default)]
+    pub by: By,
     /// Seed of the random splits.
     #[serde(default)]
     pub seed: u64,
@@ -201,6 +204,8 @@ pub enum Valid {
     FromTest(f64),
     /// This share of the training rows, drawn at random; the rest stays training.
     FromTrain(f64),
+    /// This share of the training rows, those with the latest times; the rest stays training.
+    Latest(f64),
 }
 
 impl Default for Valid {
@@ -217,6 +222,18 @@ pub enum Test {
     AsGiven,
     /// All files are pooled and this share of the rows, drawn at random, is the test set.
     Random(f64),
+    /// All files are pooled and this share of the rows, those with the latest times, is the test set.
+    Latest(f64),
+}
+
+/// What the splits keep together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum By {
+    /// Nothing: every row goes its own way.
+    #[default]
+    Row,
+    /// The rows of a group (a user, a search): no group is in two splits.
+    Group,
 }
 
 /// Makes a model: an architecture with its initial parameters.

@@ -29,7 +29,7 @@ impl Execute for Preprocess {
             None => read_files(&source, self.fill, cx)?,
         };
         cx.check_interrupt()?;
-        let split = split(log.given()?, self)?;
+        let split = split(&log.given(self.by)?, self)?;
         cx.progress.begin(log.rows() as u64, "rows");
         let mut watch = || cx.check_interrupt().map_err(|_| DataError::Interrupted);
         let encoder = Encoder::of(&log, &split, &mut watch)?;

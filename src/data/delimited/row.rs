@@ -8,6 +8,7 @@ use super::content::{Content, Place};
 use super::decimal;
 use crate::data::DataError;
 use crate::data::error::{RowProblem, list, quoted};
+use crate::data::time::Time;
 
 /// Bytes read at once when lines are counted.
 const BUFFER: usize = 1 << 17;
@@ -199,6 +200,13 @@ impl Row<'_> {
         let parsed = std::str::from_utf8(field).ok().and_then(|text| text.parse().ok());
         let problem = || if field.is_empty() { RowProblem::NoId } else { RowProblem::NotAnId(quoted(field)) };
         parsed.ok_or_else(|| self.wrong(Some(at), problem()))
+    }
+
+    /// When the row was logged.
+    pub(crate) fn time(&self, at: usize) -> Result<Time, DataError> {
+        let field = self.fields.get(at);
+        let time = std::str::from_utf8(field).ok().and_then(Time::parse);
+        time.ok_or_else(|| self.wrong(Some(at), RowProblem::NotATime(quoted(field))))
     }
 
     /// A binary label.
