@@ -1,5 +1,7 @@
 //! `Preprocess`: encodes a log into train, valid and test.
 
+use std::time::Instant;
+
 use rayon::prelude::*;
 
 use super::{Context, Execute, Inputs, Outcome, StageError};
@@ -23,6 +25,7 @@ impl Execute for Preprocess {
             return Err(StageError::failed(format!("`fill: {fill}` is not a finite number")));
         }
         check_split(self, source.has_test_rows())?;
+        let start = Instant::now();
 
         let log = match source.simulated {
             Some(_) => read_simulated(from, cx)?,
@@ -37,6 +40,8 @@ impl Execute for Preprocess {
         out.write(Encoding::FILE, encoder.encoding.to_json().as_bytes())?;
         out.write(LogReader::FILE, LogReader::new(&source.dataset, self.fill).to_json().as_bytes())?;
         write(&log, &split, &encoder, cx, out)?;
+        let (rows, seconds) = (log.rows(), start.elapsed().as_secs_f64());
+        cx.progress.note(&format!("{rows} rows in {seconds:.1} s, {:.0} rows/s", rows as f64 / seconds.max(1e-9)));
         let Schema { fields, numerical, tasks } = &encoder.schema;
         let summary = format!(
             "{} fields, {} numerical, {} tasks; {} train, {} valid, {} test rows",
