@@ -11,6 +11,7 @@ pub mod cli;
 pub mod comparison;
 pub mod data;
 pub mod fetch;
+pub mod init;
 pub mod metric;
 pub mod model;
 pub mod nn;

@@ -9,6 +9,7 @@ mod describe;
 mod failure;
 mod golden;
 mod graph;
+mod init;
 mod interrupt;
 mod list;
 mod live;
@@ -45,6 +46,8 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 a stage failed, 2 the pipeline o
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a first pipeline for a CSV of your own by looking at it.
+    Init(init::Args),
     /// Run what is out of date, independent stages side by side.
     Run(run::Args),
     /// Say what would run, and why.
@@ -90,6 +93,7 @@ pub fn main() -> ExitCode {
     start_log(cli.verbose);
     let verbose = cli.verbose > 0;
     let result = match cli.command {
+        Command::Init(args) => init::main(&args),
         Command::Run(args) => run::main(&args, verbose),
         Command::Plan(args) => plan::main(&args),
         Command::Check(args) => check::main(&args),

@@ -44,7 +44,7 @@ pub use schema::{Field, Schema};
 pub use simulated::{Like, Simulated, SimulatedLog};
 pub use source::{FoundFile, Role, Source, SourceFile};
 
-pub(crate) use delimited::{Reading, each_row};
+pub(crate) use delimited::{Header, Layout, Reading, Row, each_row};
 pub(crate) use encoding::Encoder;
 pub(crate) use further::FurtherColumns;
 #[cfg(test)]

@@ -251,7 +251,7 @@ impl Predicted {
         let rows = self.rows;
         match unseen.len() {
             0 => format!("{rows} rows; no id is unseen in training"),
-            ..=SHOWN => format!("{rows} rows; ids unseen in training: {}", named.join(", ")),
+            1..=SHOWN => format!("{rows} rows; ids unseen in training: {}", named.join(", ")),
             all => {
                 format!("{rows} rows; ids unseen in training: {} and in {} more fields", named.join(", "), all - SHOWN)
             }

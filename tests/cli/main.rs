@@ -6,6 +6,7 @@ mod describing;
 mod faults;
 mod fetching;
 mod golden;
+mod initialising;
 mod looking;
 mod predicting;
 mod project;
