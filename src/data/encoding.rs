@@ -321,7 +321,9 @@ mod tests {
         let log = |budget: Option<usize>| {
             let mut log = RawLog::new(dictionary_fields(["a", "b"]), vec!["x".into()], vec!["y".into()]);
             log.standardise = true;
-            budget.map(|budget| log.spill_to(folder.path().to_path_buf(), budget));
+            if let Some(budget) = budget {
+                log.spill_to(folder.path().to_path_buf(), budget);
+            }
             for row in 0..50 {
                 let mut piece = Piece::default();
                 piece.push_category(0, ["pear", "fig", "kiwi"][row % 3]);

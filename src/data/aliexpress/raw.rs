@@ -289,6 +289,8 @@ mod tests {
     /// Rows of both sides: the search, and a number that tells rows apart; items with their label too.
     type Users = Vec<(i64, u32)>;
     type Items = Vec<(i64, u32, u8)>;
+    /// A joined row: categories, numbers, labels, the search.
+    type Joined = (Vec<u32>, Vec<f32>, [u8; 2], i64);
 
     fn user_text(users: &Users) -> String {
         let line = |&(search, row): &(i64, u32)| {
@@ -307,7 +309,7 @@ mod tests {
     }
 
     /// What an inner join gives, by the definition: numbers of the joined rows' columns, labels, searches.
-    fn joined(users: &Users, items: &Items) -> Vec<(Vec<u32>, Vec<f32>, [u8; 2], i64)> {
+    fn joined(users: &Users, items: &Items) -> Vec<Joined> {
         let mut rows = Vec::new();
         for &(search, user) in users {
             for &(_, item, label) in items.iter().filter(|(other, ..)| *other == search) {
@@ -373,7 +375,7 @@ mod tests {
         log.unwrap()
     }
 
-    fn check(log: &RawLog, expected: &[(Vec<u32>, Vec<f32>, [u8; 2], i64)]) {
+    fn check(log: &RawLog, expected: &[Joined]) {
         let mut found = Vec::new();
         log.chunks(|chunk| {
             for row in 0..chunk.rows {

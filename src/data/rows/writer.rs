@@ -34,7 +34,7 @@ impl RowsWriter {
     pub(super) fn create(path: &Path, shape: Shape, group: bool, probability: bool) -> Result<Self, DataError> {
         let wrong = DataError::write(path);
         let file = File::create(path).map_err(&wrong)?;
-        let (header, starts, end) =
+        let Beginning { header, starts, end } =
             header(shape, group, probability).map_err(|error| DataError::unsound(path, error.to_string()))?;
         let start = size_of::<u64>() + header.len();
         // the last tensor may be empty, and then nothing else would give the file its length
@@ -115,16 +115,16 @@ impl Tensor {
     }
 }
 
-/// A tensor's name and where it starts behind the header.
-type Start = (&'static str, usize);
+/// A header, where each tensor starts behind it, and how many bytes they take.
+struct Beginning {
+    header: Vec<u8>,
+    starts: Vec<(&'static str, usize)>,
+    end: usize,
+}
 
 /// The safetensors header for rows of this shape, padded so that the tensors start aligned: wide types come first, and every
 /// tensor before the labels is a multiple of four bytes long. With it, where each tensor starts, and how many bytes they take.
-fn header(
-    shape: Shape,
-    group: bool,
-    probability: bool,
-) -> Result<(Vec<u8>, Vec<Start>, usize), Box<dyn std::error::Error>> {
+fn header(shape: Shape, group: bool, probability: bool) -> Result<Beginning, Box<dyn std::error::Error>> {
     let Shape { rows, fields, columns, tasks } = shape;
     let tensors = [
         group.then(|| ("group", Dtype::I64, vec![rows])),
@@ -143,5 +143,5 @@ fn header(
     let infos = tensors.into_iter().flatten().map(place).collect();
     let mut header = serde_json::to_vec(&Metadata::new(None, infos)?)?;
     header.resize(header.len().next_multiple_of(size_of::<u64>()), b' ');
-    Ok((header, starts, end))
+    Ok(Beginning { header, starts, end })
 }
