@@ -4,11 +4,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::DataError;
 use super::delimited::{Layout, Reading, Row};
 use super::error::{RowProblem, quoted};
 use super::log::{Piece, RawLog, dictionary_fields};
 use super::source::{FoundFile, Role, SourceFile, Wanted, look_for};
+use super::{DataError, Transform};
 use crate::registry::Describe;
 
 /// Census-Income with the two customary tasks: income over 50K, never married.
@@ -131,7 +131,7 @@ impl CensusIncome {
         let tasks = if self.chained { CHAINED_TASKS } else { TASKS };
         let mut log = RawLog::new(fields, numerical, tasks.map(str::to_owned).to_vec());
         // Capital gains run to 99999 beside ages, and the network does not normalise its inputs.
-        log.standardise = true;
+        log.transforms.fill(Transform::Standardise);
         let columns: Vec<usize> = categorical().collect();
         let read = |(): &(), row: &Row, piece: &mut Piece| self.read_row(row, &columns, piece);
         if let [SourceFile { role: Role::Archive, path, .. }] = files {

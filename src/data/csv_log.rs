@@ -1,5 +1,7 @@
 //! Anybody's own log: delimited text with a header, columns chosen by name.
 
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use indexmap::IndexSet;
@@ -7,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::DataError;
 use super::delimited::{Header, Layout, Reading, Row};
+use super::encoding::bucket;
 use super::error::list;
-use super::log::{Piece, RawLog, dictionary_fields};
+use super::log::{Categories, Piece, RawLog, dictionary_fields};
 use super::source::{FoundFile, Role, SourceFile, require};
 use crate::registry::Describe;
 
@@ -16,7 +19,7 @@ use crate::registry::Describe;
 ///
 /// Fields are separated by tabs in `.tsv` and `.tab` files and by commas in all others; `.gz` is unpacked. Categories
 /// are texts (`1` and `01` differ) and are numbered by dictionary; numbers stay as they are.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Csv {
     /// Training rows; relative to the stage's `path`, or to the project's folder.
@@ -38,6 +41,63 @@ pub struct Csv {
     /// Column that says when rows were logged, numbers or ISO 8601 texts, for splits by time; no feature.
     #[serde(default)]
     pub time: Option<String>,
+    /// What becomes of numerical columns that do not stay as they are.
+    #[serde(default)]
+    pub transforms: BTreeMap<String, Transform>,
+    /// Categorical columns that are hashed to so many ids instead of being numbered by a dictionary: see
+    /// [`FieldEncoding::Hashed`](super::FieldEncoding::Hashed).
+    #[serde(default)]
+    pub hashed: BTreeMap<String, u32>,
+    /// Categories in a dictionary that fewer training rows than this have are out of vocabulary.
+    #[serde(default = "one")]
+    pub min_count: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl Default for Csv {
+    fn default() -> Self {
+        Self {
+            train: String::new(),
+            test: None,
+            categorical: Vec::new(),
+            numerical: Vec::new(),
+            labels: Vec::new(),
+            group: None,
+            time: None,
+            transforms: BTreeMap::new(),
+            hashed: BTreeMap::new(),
+            min_count: one(),
+        }
+    }
+}
+
+/// What becomes of a column of numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Transform {
+    /// They stay as they are.
+    #[default]
+    AsIs,
+    /// Mean 0 and variance 1 over the training rows.
+    Standardise,
+    /// `ln(1 + x)`, for counts and amounts from 0 on.
+    Log1p,
+    /// `ln(1 + x)`, and that brought to mean 0 and variance 1.
+    Log1pStandardise,
+}
+
+impl Transform {
+    /// Whether it takes `ln(1 + x)`.
+    pub(crate) fn takes_logarithms(self) -> bool {
+        matches!(self, Self::Log1p | Self::Log1pStandardise)
+    }
+
+    /// Whether it needs the training rows' statistics.
+    pub(crate) fn standardises(self) -> bool {
+        matches!(self, Self::Standardise | Self::Log1pStandardise)
+    }
 }
 
 impl Describe for Csv {
@@ -57,6 +117,17 @@ impl Csv {
         wanted.extend(self.test.as_deref().map(|test| (Role::Test, test)));
         let remedy = "put the file there, or correct `train:` and `test:` of `Csv(..)`, or the stage's `path:`";
         require(root, folder, &wanted, "the log", remedy)
+    }
+
+    /// How many ids a column may be hashed to.
+    pub(crate) const BUCKETS: RangeInclusive<u32> = 1..=50_000_000;
+
+    /// The fields that name columns which another field must name: their names, what they name, and those they may.
+    pub(crate) fn named_again(&self) -> [(&'static str, &'static str, Vec<&String>, &[String]); 2] {
+        [
+            ("transforms", "numerical", self.transforms.keys().collect(), &self.numerical),
+            ("hashed", "categorical", self.hashed.keys().collect(), &self.categorical),
+        ]
     }
 
     /// A column plays one part, and there is something to learn and something to learn from.
@@ -80,11 +151,38 @@ impl Csv {
                 "name columns in `categorical:` and `numerical:`",
             ));
         }
+        for (field, kind, named, columns) in self.named_again() {
+            let strays: Vec<&String> = named.into_iter().filter(|name| !columns.contains(name)).collect();
+            if !strays.is_empty() {
+                return Err(DataError::request(
+                    format!("`{field}` of `Csv(..)` names {}, which `{kind}` does not", list(&strays)),
+                    format!("correct the name, or add the column to `{kind}:`"),
+                ));
+            }
+        }
+        if let Some((column, buckets)) = self.hashed.iter().find(|(_, buckets)| !Self::BUCKETS.contains(buckets)) {
+            return Err(DataError::request(
+                format!("`{column}` cannot be hashed to {buckets} ids"),
+                "from 1 to 50,000,000 rows of the embedding table",
+            ));
+        }
         Ok(())
     }
 
+    fn transform(&self, column: &str) -> Transform {
+        self.transforms.get(column).copied().unwrap_or_default()
+    }
+
     pub(super) fn read(&self, files: &[SourceFile], reading: &mut Reading) -> Result<RawLog, DataError> {
-        let mut log = RawLog::new(dictionary_fields(&self.categorical), self.numerical.clone(), self.labels.clone());
+        let mut fields = dictionary_fields(&self.categorical);
+        for field in &mut fields {
+            if let Some(buckets) = self.hashed.get(&field.name) {
+                (field.categories, field.buckets) = (Categories::Dense, Some(*buckets));
+            }
+        }
+        let mut log = RawLog::new(fields, self.numerical.clone(), self.labels.clone());
+        log.min_count = self.min_count;
+        log.transforms = self.numerical.iter().map(|name| self.transform(name)).collect();
         for file in files {
             let before = log.rows();
             let columns = |header: &Header| Columns::of(self, header);
@@ -106,7 +204,11 @@ impl Csv {
 /// Where each column stands in one file.
 struct Columns {
     categorical: Vec<usize>,
+    /// How many ids each of them is hashed to, if it is.
+    hashed: Vec<Option<u32>>,
     numerical: Vec<usize>,
+    /// Of these, the places of those whose logarithms are taken.
+    logarithms: Vec<usize>,
     labels: Vec<usize>,
     group: Option<usize>,
     time: Option<usize>,
@@ -121,14 +223,26 @@ impl Columns {
         let mut labels = numerical.split_off(csv.numerical.len());
         let mut rest = labels.split_off(csv.labels.len());
         let time = csv.time.as_ref().and_then(|_| rest.pop());
-        Ok(Self { categorical, numerical, labels, group: rest.pop(), time })
+        let hashed = csv.categorical.iter().map(|name| csv.hashed.get(name).copied()).collect();
+        let takes_logarithms = |&at: &usize| csv.transform(&csv.numerical[at]).takes_logarithms();
+        let logarithms = (0..numerical.len()).filter(takes_logarithms).collect();
+        Ok(Self { categorical, hashed, numerical, logarithms, labels, group: rest.pop(), time })
     }
 
     fn read(&self, row: &Row, piece: &mut Piece) -> Result<(), DataError> {
-        for (field, &at) in self.categorical.iter().enumerate() {
-            piece.push_category(field, row.text(at)?);
+        for (field, (&at, hashed)) in self.categorical.iter().zip(&self.hashed).enumerate() {
+            match hashed {
+                None => piece.push_category(field, row.text(at)?),
+                Some(buckets) => piece.parts.categorical.push(bucket(row.text(at)?, *buckets)),
+            }
         }
+        let before = piece.parts.numerical.len();
         row.numbers(&self.numerical, &mut piece.parts.numerical)?;
+        for &place in &self.logarithms {
+            if piece.parts.numerical[before + place] < 0.0 {
+                return Err(row.negative(self.numerical[place]));
+            }
+        }
         for &at in &self.labels {
             piece.parts.labels.push(row.label(at)?);
         }
@@ -146,7 +260,8 @@ impl Columns {
 mod tests {
     use super::*;
     use crate::data::Dataset;
-    use crate::data::fixtures::Project;
+    use crate::data::FieldEncoding;
+    use crate::data::fixtures::{Project, encode};
     use crate::spec::By;
 
     fn csv() -> Csv {
@@ -290,5 +405,226 @@ mod tests {
         let log = read(csv(), "rows.csv", text.as_bytes()).unwrap();
         assert_eq!(log.given(By::Group).unwrap().groups, Some(vec![0, 1, 0]));
         assert_eq!(log.given(By::Row).unwrap().groups, None);
+    }
+
+    fn rows(csv: Csv, text: &str) -> Result<RawLog, DataError> {
+        read(csv, "rows.csv", format!("user,like,price,colour,shop\n{text}").as_bytes())
+    }
+
+    #[test]
+    fn hashed_columns_keep_no_dictionary() {
+        let hashed = BTreeMap::from([("colour".to_owned(), 1000)]);
+        let log = rows(Csv { hashed, ..csv() }, "a,1,2,red,x\na,1,2,blue,y\na,1,2,red,x\n").unwrap();
+        let [red, blue] = ["red", "blue"].map(|text| bucket(text, 1000));
+        assert_eq!(log.parts.categorical, [red, 0, blue, 1, red, 0]);
+        assert!(matches!(log.fields[0].categories, Categories::Dense));
+        let encoded = encode(log, &[0]);
+        assert_eq!(encoded.encoding.fields[0], FieldEncoding::Hashed { buckets: 1000 });
+        assert_eq!((encoded.schema.fields[0].size, encoded.schema.fields[0].out_of_vocabulary), (1000, None));
+        // no training row has blue and y: the one is hashed, the other out of vocabulary
+        assert_eq!(encoded.rows.categorical(), [red, 0, blue, 1, red, 0]);
+    }
+
+    #[test]
+    fn logarithms_of_negative_numbers_are_refused() {
+        let transforms = BTreeMap::from([("price".to_owned(), Transform::Log1p)]);
+        let logs = || Csv { transforms: transforms.clone(), ..csv() };
+        let encoded = encode(rows(logs(), "a,1,0,red,x\na,1,1.7182818,red,x\n").unwrap(), &[0, 1]);
+        let logarithms = encoded.rows.numerical();
+        assert!(logarithms[0] == 0.0 && (logarithms[1] - 1.0).abs() < 1e-6, "{logarithms:?}");
+        let error = rows(logs(), "a,1,0,red,x\na,1,-0.5,red,x\n").err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            "rows.csv:3: column `price`: `-0.5` is negative, and ln(1 + x) is to be taken of it"
+        );
+    }
+
+    #[test]
+    fn transforms_and_hashes_of_other_columns_are_refused() {
+        let refused = |csv: Csv| Dataset::from(csv).locate(Path::new("."), None).unwrap_err().to_string();
+        let transforms = BTreeMap::from([("prize".to_owned(), Transform::Log1p)]);
+        assert_eq!(
+            refused(Csv { transforms, ..csv() }),
+            "`transforms` of `Csv(..)` names `prize`, which `numerical` does not"
+        );
+        let hashed = |column: &str, buckets| BTreeMap::from([(column.to_owned(), buckets)]);
+        assert_eq!(
+            refused(Csv { hashed: hashed("price", 9), ..csv() }),
+            "`hashed` of `Csv(..)` names `price`, which `categorical` does not"
+        );
+        assert_eq!(refused(Csv { hashed: hashed("shop", 0), ..csv() }), "`shop` cannot be hashed to 0 ids");
+    }
+
+    /// What a tolerated log holds, with its complaints.
+    fn tolerated(most: usize, text: &str) -> Result<(RawLog, Vec<String>), DataError> {
+        let project = Project::new();
+        project.write("rows.csv", &format!("user,like,price,colour,shop\n{text}"));
+        let dataset = Dataset::from(csv());
+        let files = project.examine(&dataset);
+        let mut watch = |_| Ok(());
+        let mut reading = Reading::new(project.root(), None, None, &mut watch);
+        reading.bad.tolerated = most;
+        let log = dataset.read(&files, &mut reading)?;
+        Ok((log, reading.bad.warnings()))
+    }
+
+    #[test]
+    fn wrong_rows_are_left_out_up_to_a_number() {
+        let wrong = [
+            "a,1,2,red",            // too few fields
+            "a,yes,2,red,x",        // no label, after everything else was read
+            "a,1,two,violet,x",     // no number, after the categories were read
+            "b,1,2,red,x,1",        // too many fields
+            "\"a\nb\",1,,red,x",    // no number, on two lines
+            "a,1,2,red,x,,,,,,,,,", // too many fields
+        ];
+        let right: Vec<String> = (0..9).map(|at| format!("u{at},{},{at},c{},s{}", at % 2, at % 3, at % 4)).collect();
+        let mut mixed: Vec<&str> = Vec::new();
+        for (at, row) in right.iter().enumerate() {
+            mixed.extend(wrong.get(at));
+            mixed.push(row);
+        }
+        let text = mixed.join("\n");
+        let expected = rows(csv(), &right.join("\n")).unwrap();
+        for most in [6, 7, 1000] {
+            let (found, warnings) = tolerated(most, &text).unwrap();
+            let texts = |log: &RawLog| -> Vec<String> {
+                let rows = log.parts.categorical.chunks(2);
+                let name = |field: usize, id: u32| match &log.fields[field].categories {
+                    Categories::Dictionary(names) => names[id as usize].clone(),
+                    Categories::Dense => panic!("texts"),
+                };
+                rows.map(|row| format!("{},{}", name(0, row[0]), name(1, row[1]))).collect()
+            };
+            assert_eq!(texts(&found), texts(&expected));
+            assert_eq!(found.parts.numerical, expected.parts.numerical);
+            assert_eq!(found.parts.labels, expected.parts.labels);
+            assert_eq!(found.parts.group, expected.parts.group);
+            assert_eq!(
+                warnings,
+                [
+                    "left out: rows.csv:2: 4 fields where 5 are expected",
+                    "left out: rows.csv:4: column `like`: `yes` is not a label, which is 0 or 1",
+                    "left out: rows.csv:6: column `price`: `two` is not a number",
+                    "left out: rows.csv:8: 6 fields where 5 are expected",
+                    "left out: rows.csv:10: column `price`: no number",
+                    "6 wrong rows are left out, 1 more than are shown here",
+                ]
+            );
+        }
+        let refused = |most| {
+            let error = tolerated(most, &text).err().unwrap();
+            (error.to_string(), error.hint().unwrap())
+        };
+        assert_eq!(refused(0).0, "rows.csv:2: 4 fields where 5 are expected");
+        let (message, hint) = refused(1);
+        assert_eq!(
+            message,
+            "rows.csv:4: column `like`: `yes` is not a label, which is 0 or 1 (`max_bad_rows` tolerates 1 wrong rows, and \
+             this is one more)"
+        );
+        assert!(hint.starts_with("correct the file"));
+        assert!(refused(5).0.starts_with("rows.csv:13: 14 fields where 5 are expected ("), "{:?}", refused(5));
+    }
+
+    #[test]
+    fn wrong_rows_are_counted_across_blocks() {
+        // every tenth row is wrong, over several blocks
+        let text: String = (0..50_000).map(|at| format!("u,{},{at},c,s\n", if at % 10 == 3 { 7 } else { 1 })).collect();
+        let (log, warnings) = tolerated(5000, &text).unwrap();
+        assert_eq!(log.rows(), 45_000);
+        let right = (0..50_000).filter(|at| at % 10 != 3).map(|at| at as f32);
+        assert!(log.parts.numerical.iter().copied().eq(right));
+        assert_eq!(warnings[0], "left out: rows.csv:5: column `like`: `7` is not a label, which is 0 or 1");
+        assert_eq!(warnings[5], "5000 wrong rows are left out, 4995 more than are shown here");
+        let error = tolerated(4999, &text).err().unwrap().to_string();
+        assert!(error.starts_with("rows.csv:49995: "), "{error}");
+    }
+
+    #[test]
+    fn a_log_of_wrong_rows_alone_is_refused() {
+        let error = tolerated(9, "a,2,2,red,x\n").err().unwrap().to_string();
+        assert_eq!(
+            error,
+            "all 1 rows of `rows.csv` are wrong; rows.csv:2: column `like`: `2` is not a label, which is 0 or 1"
+        );
+    }
+
+    #[test]
+    fn rows_of_another_length_and_quotes_across_lines_are_named() {
+        let refused = |text: &str| rows(csv(), text).err().unwrap().to_string();
+        assert_eq!(refused("a,1,2,x,s\n\na,1,2,x\n"), "rows.csv:4: 4 fields where 5 are expected");
+        assert_eq!(refused("a,1,2,x,s,\n"), "rows.csv:2: 6 fields where 5 are expected");
+        // the quote that opens is never closed, so that all that follows is one field
+        let open = format!("a,1,2,\"x,s\n{}", "a,1,2,x,s\n".repeat(10));
+        assert_eq!(refused(&open), "rows.csv:2: 4 fields where 5 are expected");
+        // and a text over three lines is a category like any other
+        let log = rows(csv(), "a,1,2,\"x\n\ny\",s\na,0,3,x,s\n").unwrap();
+        let Categories::Dictionary(names) = &log.fields[0].categories else { panic!("texts") };
+        assert_eq!(names.get_index(0).unwrap(), "x\n\ny");
+        assert_eq!(log.rows(), 2);
+    }
+
+    #[test]
+    fn files_without_rows_are_refused() {
+        for text in ["", "\n\n", "user,like,price,colour,shop", "user,like,price,colour,shop\n\n"] {
+            let error = read(csv(), "rows.csv", text.as_bytes()).err().unwrap();
+            assert_eq!(error.to_string(), "`rows.csv` has no rows", "{text:?}");
+            assert!(error.hint().unwrap().contains("cut short"));
+        }
+    }
+
+    #[test]
+    fn latin_1_is_no_utf_8() {
+        let error = read(csv(), "rows.csv", b"user,like,price,colour,shop\na,1,2,caf\xe9,s\n").err().unwrap();
+        assert!(error.to_string().starts_with("rows.csv:2: column `colour`: `caf"), "{error}");
+        assert_eq!(error.hint().unwrap(), "save the file as UTF-8");
+        let named = Csv { categorical: vec!["café".into(), "shop".into()], ..csv() };
+        let error = read(named, "rows.csv", b"user,like,price,caf\xe9,shop\na,1,2,x,s\n").err().unwrap();
+        assert_eq!(error.to_string(), "rows.csv:1: column `café` is missing");
+        assert_eq!(error.hint().unwrap(), "the first line is not UTF-8 text: save the file as UTF-8");
+    }
+
+    #[test]
+    fn a_packed_file_that_breaks_off_is_refused() {
+        let project = Project::new();
+        let text: String = (0..20_000).map(|at| format!("u{at},1,{at},c{},s\n", at * 7919 % 1000)).collect();
+        project.write("rows.csv", &format!("user,like,price,colour,shop\n{text}"));
+        project.pack("rows.csv");
+        let packed = std::fs::read(project.root().join("rows.csv.gz")).unwrap();
+        let dataset = Dataset::from(csv());
+        assert_eq!(project.read(&dataset, None).unwrap().rows(), 20_000);
+        for length in [30, packed.len() / 2, packed.len() - 1] {
+            project.write_bytes("rows.csv.gz", &packed[..length]);
+            let error = project.read(&dataset, None).err().unwrap();
+            assert_eq!(error.to_string(), "cannot read `rows.csv.gz`", "{length}");
+            assert!(error.hint().is_none());
+        }
+    }
+
+    #[test]
+    fn numbers_beyond_an_id_are_categories() {
+        let log = rows(csv(), "4294967296,1,2,99999999999999999999,s\n18446744073709551616,1,2,-1,s\n").unwrap();
+        assert_eq!(log.parts.categorical, [0, 0, 1, 0]);
+        assert_eq!(log.parts.group, Some(vec![0, 1]));
+    }
+
+    #[test]
+    fn ten_thousand_columns_are_read_quickly() {
+        let names = |kind: &str| (0..5000).map(|at| format!("{kind}{at}")).collect::<Vec<_>>();
+        let (categorical, numerical) = (names("c"), names("n"));
+        let mut text = format!("{},{},like\n", numerical.join(","), categorical.join(","));
+        for row in 0..20 {
+            (0..10_000).for_each(|at| text.push_str(&format!("{},", at + row)));
+            text.push_str("1\n");
+        }
+        let wide = Csv { categorical, numerical, group: None, ..csv() };
+        let start = std::time::Instant::now();
+        let log = read(wide, "rows.csv", text.as_bytes()).unwrap();
+        let encoded = encode(log, &[0, 1, 2]);
+        // far more than it takes, and far less than anything quadratic in the columns would
+        assert!(start.elapsed() < std::time::Duration::from_secs(5), "{:?}", start.elapsed());
+        assert_eq!((encoded.schema.fields.len(), encoded.schema.numerical.len()), (5000, 5000));
+        assert_eq!(encoded.rows.numerical()[5000 * 19 + 4999], 5018.0);
     }
 }

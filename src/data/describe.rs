@@ -137,7 +137,7 @@ impl Description {
             values: match encoding.map(|encoding| &encoding.fields[at]) {
                 Some(FieldEncoding::Dictionary(values)) => values.len(),
                 Some(FieldEncoding::Dense { unseen }) => ids(field) - unseen.len(),
-                None => ids(field),
+                Some(FieldEncoding::Hashed { .. }) | None => ids(field),
             },
             embedding_rows: field.size,
             out_of_vocabulary: field.out_of_vocabulary.map(|_| by_split(&|count| count.unknown[at])),
@@ -149,7 +149,7 @@ impl Description {
         });
         let numerical = schema.numerical.iter().enumerate().map(|(at, name)| ColumnDescription {
             name: name.clone(),
-            scaling: (scalings[at] != Scaling::NONE).then_some(scalings[at]),
+            scaling: Some(scalings[at]).filter(|scaling| !scaling.keeps()),
             values: figures(at),
         });
         Self {
@@ -178,6 +178,7 @@ struct Count {
 struct Column {
     min: f32,
     max: f32,
+    /// Of a column of logarithms, that of the numbers before them: a mean of logarithms is none of numbers.
     sum: f64,
     zeros: usize,
 }
@@ -202,10 +203,11 @@ impl Count {
                 hits.for_each(|((count, id), unknown)| *count += usize::from(Some(*id) == *unknown));
             }
             for values in parts(rows.numerical(), rows.columns(), start, end) {
-                for ((column, value), zero) in count.columns.iter_mut().zip(values).zip(&zeros) {
+                for (((column, value), zero), scaling) in count.columns.iter_mut().zip(values).zip(&zeros).zip(scalings)
+                {
                     column.min = column.min.min(*value);
                     column.max = column.max.max(*value);
-                    column.sum += f64::from(*value);
+                    column.sum += if scaling.log1p { scaling.invert((*value).into()) } else { f64::from(*value) };
                     column.zeros += usize::from(value == zero);
                 }
             }
@@ -230,11 +232,11 @@ impl Count {
 
 impl Column {
     fn figures(&self, scaling: &Scaling, rows: usize) -> Figures {
-        let unscaled = |value: f64| value * scaling.deviation + scaling.mean;
+        let mean = self.sum / rows as f64;
         Figures {
-            min: unscaled(self.min.into()),
-            mean: unscaled(self.sum / rows as f64),
-            max: unscaled(self.max.into()),
+            min: scaling.invert(self.min.into()),
+            mean: if scaling.log1p { mean } else { scaling.invert(mean) },
+            max: scaling.invert(self.max.into()),
             zeros: Share::new(self.zeros, rows),
         }
     }
@@ -242,7 +244,7 @@ impl Column {
 
 /// What a zero is encoded as, by the arithmetic of the encoding.
 fn scaled_zero(scaling: &Scaling) -> f32 {
-    ((0.0 - scaling.mean) / scaling.deviation) as f32
+    scaling.apply(0.0)
 }
 
 /// The rows `start..end` of a table of this width; none of a table without columns.
@@ -276,7 +278,7 @@ mod tests {
         let dense = || FieldEncoding::Dense { unseen: vec![1, 3] };
         Encoding {
             fields: vec![dictionary, dense(), FieldEncoding::Dense { unseen: vec![] }],
-            numerical: vec![Scaling::NONE, Scaling { mean: 30.0, deviation: 10.0 }],
+            numerical: vec![Scaling::NONE, Scaling { mean: 30.0, deviation: 10.0, ..Scaling::NONE }],
         }
     }
 
@@ -318,7 +320,7 @@ mod tests {
         let price = Figures { min: -0.5, mean: 0.5, max: 2.5, zeros: share(2, 0.5) };
         assert_eq!((found.numerical[0].scaling, found.numerical[0].values["train"]), (None, Some(price)));
         let age = Figures { min: 0.0, mean: 27.5, max: 60.0, zeros: share(1, 0.25) };
-        assert_eq!(found.numerical[1].scaling, Some(Scaling { mean: 30.0, deviation: 10.0 }));
+        assert_eq!(found.numerical[1].scaling, Some(Scaling { mean: 30.0, deviation: 10.0, ..Scaling::NONE }));
         assert_eq!(found.numerical[1].values["train"], Some(age));
         assert_eq!(found.numerical[1].values["test"], None);
     }
@@ -338,5 +340,21 @@ mod tests {
         let figures = found.numerical[0].values["train"].unwrap();
         assert_eq!((figures.min, figures.max, figures.zeros.rows), (0.0, (count - 1) as f64, 1));
         assert_eq!(figures.mean, (count - 1) as f64 / 2.0);
+    }
+
+    /// The mean of 0 and 3 is 1.5; that of ln(1 + x) is ln 2, which stands for 1.
+    #[test]
+    fn logarithms_are_described_as_the_numbers_they_were() {
+        let schema = Schema { fields: vec![], numerical: vec!["x".into()], tasks: vec!["y".into()] };
+        let scaling = Scaling { log1p: true, mean: 0.5, deviation: 2.0, missing: None };
+        let numerical = vec![scaling.apply(0.0), scaling.apply(3.0)];
+        let rows = Rows::from_parts(&schema, Parts { numerical, labels: vec![0, 1], ..Parts::default() }).unwrap();
+        let encoding = Encoding { fields: vec![], numerical: vec![scaling] };
+        let found =
+            Description::of(&schema, Some(&encoding), &[("train", &rows)]).numerical[0].values["train"].unwrap();
+        for (found, expected) in [(found.min, 0.0), (found.mean, 1.5), (found.max, 3.0)] {
+            assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+        }
+        assert_eq!(found.zeros.rows, 1);
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::log::{Categories, RawField, RawLog};
 use super::{Chunk, DataError, Field, Part, Schema, Split};
+use crate::spec::Fill;
 
 /// Fields looked at together: half a cache line of every row.
 const TOGETHER: usize = 8;
@@ -50,22 +51,91 @@ pub enum FieldEncoding {
         /// Ids below the largest training id that no training row has, ascending.
         unseen: Vec<u32>,
     },
-    /// The id of a value is its place here: the distinct values of the training rows, sorted by their bytes.
+    /// The id of a value is its place here: the distinct values of the training rows (those of them that are frequent
+    /// enough), sorted by their bytes.
     Dictionary(Vec<String>),
+    /// The id of a value is its hash: the first eight bytes of the BLAKE3 of its UTF-8 text, as a little-endian number,
+    /// modulo the number of ids. No value is out of vocabulary; several share an id.
+    Hashed {
+        /// How many ids there are.
+        buckets: u32,
+    },
 }
 
-/// How a numerical column was scaled: `(x - mean) / deviation`.
+impl FieldEncoding {
+    /// The id of a value as the log writes it, in a field of so many ids ([`Field::size`]); `None` when it is out of
+    /// vocabulary.
+    pub fn id(&self, value: &str, size: usize) -> Option<u32> {
+        match self {
+            Self::Dense { unseen } => {
+                let id: u32 = value.parse().ok()?;
+                ((id as usize) + 1 < size && unseen.binary_search(&id).is_err()).then_some(id)
+            }
+            Self::Dictionary(values) => {
+                // there are no more than ids
+                values.binary_search_by(|known| known.as_str().cmp(value)).ok().map(|place| place as u32)
+            }
+            Self::Hashed { buckets } => Some(bucket(value, *buckets)),
+        }
+    }
+}
+
+/// The id of a hashed value.
+pub(crate) fn bucket(value: &str, buckets: u32) -> u32 {
+    let hash = blake3::hash(value.as_bytes());
+    let first = hash.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    // below the number of buckets
+    (first % u64::from(buckets.max(1))) as u32
+}
+
+/// How a numerical column was scaled: `(x - mean) / deviation`, or the same of `ln(1 + x)`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Scaling {
+    /// Whether `ln(1 + x)` is scaled in the place of `x`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub log1p: bool,
     /// Mean over the training rows; 0 for a column that stays as it is.
     pub mean: f64,
     /// Standard deviation over the training rows; 1 for a constant column and for one that stays as it is.
     pub deviation: f64,
+    /// The number that stands for a missing one, before it is scaled; `None` where missing numbers are errors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<f32>,
 }
 
 impl Scaling {
     /// Leaves a column as it is.
-    pub const NONE: Self = Self { mean: 0.0, deviation: 1.0 };
+    pub const NONE: Self = Self { log1p: false, mean: 0.0, deviation: 1.0, missing: None };
+
+    /// The scaled number, where NaN stands for a missing one: NaN or infinite when it cannot be scaled, as it is missing
+    /// and nothing stands for it, negative and its logarithm is to be taken, or too large.
+    pub fn apply(&self, value: f32) -> f32 {
+        ((self.bent(value) - self.mean) / self.deviation) as f32
+    }
+
+    /// Whether numbers stay as they are, those apart that are missing.
+    pub fn keeps(&self) -> bool {
+        Self { missing: None, ..*self } == Self::NONE
+    }
+
+    /// The number that was scaled.
+    pub fn invert(&self, value: f64) -> f64 {
+        let value = value * self.deviation + self.mean;
+        if self.log1p { value.exp_m1() } else { value }
+    }
+
+    /// What is scaled: the number, or its logarithm.
+    fn bent(&self, value: f32) -> f64 {
+        let value = match self.missing {
+            Some(missing) if value.is_nan() => missing,
+            _ => value,
+        };
+        match (self.log1p, f64::from(value)) {
+            (false, value) => value,
+            (true, value) if value < 0.0 => f64::NAN,
+            (true, value) => value.ln_1p(),
+        }
+    }
 }
 
 /// Encodes the rows of a log, stretch by stretch.
@@ -82,32 +152,29 @@ const STRETCH: usize = 1024;
 
 impl Encoder {
     /// What the training rows of a log decide: their values alone make the vocabularies, and their statistics scale the
-    /// columns. Goes through the log, twice more if columns are scaled.
+    /// columns. Goes through the log, twice more if columns are scaled, and once more if means are filled in.
     ///
     /// # Errors
-    /// When rows cannot be read back, or `watch`, which hears of every stretch, says stop.
+    /// When a column without any number is to be filled with its mean, rows cannot be read back, or `watch`, which hears of
+    /// every stretch, says stop.
     pub(crate) fn of(
         log: &RawLog,
         split: &Split,
         watch: &mut dyn FnMut() -> Result<(), DataError>,
     ) -> Result<Self, DataError> {
-        let width = log.fields.len();
-        let mut seen: Vec<Vec<bool>> = vec![Vec::new(); width];
-        log.chunks(|chunk| {
-            let parts = split.of(chunk.first, chunk.rows);
-            seen.par_chunks_mut(TOGETHER).enumerate().for_each(|(at, seen)| {
-                note_seen(seen, chunk.categorical, width, at * TOGETHER, parts);
-            });
-            watch()
-        })?;
+        let seen = if log.min_count > 1 {
+            let counts: Vec<Vec<u32>> = notes(log, split, watch)?;
+            counts.into_iter().map(|field| field.into_iter().map(|count| count >= log.min_count).collect()).collect()
+        } else {
+            notes(log, split, watch)?
+        };
         let maps: Vec<IdMap> = log.fields.par_iter().zip(&seen).map(|(field, seen)| IdMap::new(field, seen)).collect();
-        let columns = log.numerical.len();
-        let scalings =
-            if log.standardise { scalings(log, columns, split, watch)? } else { vec![Scaling::NONE; columns] };
+        let scalings = scalings(log, split, watch)?;
+        let scales = log.fill == Some(Fill::Mean) || !scalings.iter().all(Scaling::keeps);
         let (fields, encodings) = maps.iter().map(|map| (map.field.clone(), map.encoding.clone())).unzip();
         let schema = Schema { fields, numerical: log.numerical.clone(), tasks: log.tasks.clone() };
         let encoding = Encoding { fields: encodings, numerical: scalings };
-        Ok(Self { schema, encoding, maps, scales: log.standardise })
+        Ok(Self { schema, encoding, maps, scales })
     }
 
     /// The encoded ids and numbers of a stretch of rows, written into `ids` and `numbers`, which is left alone where numbers
@@ -161,36 +228,63 @@ impl Encoder {
     }
 }
 
-impl Scaling {
-    /// The scaled number.
-    pub(super) fn apply(self, value: f32) -> f32 {
-        ((f64::from(value) - self.mean) / self.deviation) as f32
+/// What is noted of an id that a training row has.
+trait Note: Copy + Default + Send {
+    fn note(&mut self);
+}
+
+impl Note for bool {
+    fn note(&mut self) {
+        *self = true;
     }
 }
 
+impl Note for u32 {
+    fn note(&mut self) {
+        *self = self.saturating_add(1);
+    }
+}
+
+/// For every field, what is noted of its ids up to the last that a training row has.
+fn notes<T: Note>(
+    log: &RawLog,
+    split: &Split,
+    watch: &mut dyn FnMut() -> Result<(), DataError>,
+) -> Result<Vec<Vec<T>>, DataError> {
+    let width = log.fields.len();
+    let mut notes = vec![Vec::new(); width];
+    log.chunks(|chunk| {
+        let parts = split.of(chunk.first, chunk.rows);
+        notes.par_chunks_mut(TOGETHER).enumerate().for_each(|(at, notes)| {
+            note_ids(notes, chunk.categorical, width, at * TOGETHER, parts);
+        });
+        watch()
+    })?;
+    Ok(notes)
+}
+
 /// For some fields that stand side by side from `first` on, notes which ids the training rows among these have.
-fn note_seen(seen: &mut [Vec<bool>], ids: &[u32], width: usize, first: usize, parts: &[Part]) {
-    let fields = first..first + seen.len();
+fn note_ids<T: Note>(notes: &mut [Vec<T>], ids: &[u32], width: usize, first: usize, parts: &[Part]) {
+    let fields = first..first + notes.len();
     for (ids, _) in ids.chunks_exact(width.max(1)).zip(parts).filter(|(_, part)| **part == Part::Train) {
-        for (seen, &id) in seen.iter_mut().zip(&ids[fields.clone()]) {
+        for (notes, &id) in notes.iter_mut().zip(&ids[fields.clone()]) {
             let id = id as usize;
-            if id >= seen.len() {
-                seen.resize(id + 1, false);
+            if id >= notes.len() {
+                notes.resize(id + 1, T::default());
             }
-            seen[id] = true;
+            notes[id].note();
         }
     }
 }
 
-/// What brings every column to mean 0 and variance 1 over the training rows. Sums run in f64 and row order.
+/// How every column is scaled. Sums over the training rows run in f64 and row order.
 fn scalings(
     log: &RawLog,
-    columns: usize,
     split: &Split,
     watch: &mut dyn FnMut() -> Result<(), DataError>,
 ) -> Result<Vec<Scaling>, DataError> {
-    let rows = split.count(Part::Train) as f64;
-    let mut sums = |of: &dyn Fn(usize, f64) -> f64| -> Result<Vec<f64>, DataError> {
+    let columns = log.numerical.len();
+    let mut sums = |of: &dyn Fn(usize, f32) -> f64| -> Result<Vec<f64>, DataError> {
         let mut sums = vec![0.0; columns];
         log.chunks(|chunk| {
             let parts = split.of(chunk.first, chunk.rows);
@@ -198,20 +292,44 @@ fn scalings(
                 chunk.numerical.chunks_exact(columns.max(1)).zip(parts).filter(|(_, part)| **part == Part::Train);
             for (row, _) in training {
                 for ((at, sum), value) in sums.iter_mut().enumerate().zip(row) {
-                    *sum += of(at, f64::from(*value));
+                    *sum += of(at, *value);
                 }
             }
             watch()
         })?;
         Ok(sums)
     };
-    let means: Vec<f64> = sums(&|_, value| value)?.into_iter().map(|sum| sum / rows).collect();
-    let squares = sums(&|at, value| (value - means[at]).powi(2))?;
-    let scaling = |(mean, squares): (f64, f64)| {
-        let variance = squares / rows;
-        Scaling { mean, deviation: if variance > 0.0 { variance.sqrt() } else { 1.0 } }
-    };
-    Ok(means.into_iter().zip(squares).map(scaling).collect())
+    let mut scalings: Vec<Scaling> = (log.transforms.iter())
+        .map(|transform| Scaling { log1p: transform.takes_logarithms(), ..Scaling::NONE })
+        .collect();
+    match log.fill {
+        None => {}
+        Some(Fill::Number(number)) => scalings.iter_mut().for_each(|scaling| scaling.missing = Some(number)),
+        Some(Fill::Mean) => {
+            let counts = sums(&|_, value| if value.is_nan() { 0.0 } else { 1.0 })?;
+            let totals = sums(&|_, value| if value.is_nan() { 0.0 } else { f64::from(value) })?;
+            for (at, scaling) in scalings.iter_mut().enumerate() {
+                if counts[at] == 0.0 {
+                    return Err(DataError::request(
+                        format!("column `{}` has no number in any training row, and so no mean", log.numerical[at]),
+                        "leave the column out, or fill it with a number: `fill: 0.0`",
+                    ));
+                }
+                scaling.missing = Some((totals[at] / counts[at]) as f32);
+            }
+        }
+    }
+    if log.transforms.iter().any(|transform| transform.standardises()) {
+        let rows = split.count(Part::Train) as f64;
+        let means: Vec<f64> = sums(&|at, value| scalings[at].bent(value))?.into_iter().map(|sum| sum / rows).collect();
+        let squares = sums(&|at, value| (scalings[at].bent(value) - means[at]).powi(2))?;
+        for (at, scaling) in scalings.iter_mut().enumerate().filter(|(at, _)| log.transforms[*at].standardises()) {
+            let variance = squares[at] / rows;
+            scaling.mean = means[at];
+            scaling.deviation = if variance > 0.0 { variance.sqrt() } else { 1.0 };
+        }
+    }
+    Ok(scalings)
 }
 
 /// From a field's ids as read to its rows of the embedding table.
@@ -227,6 +345,9 @@ impl IdMap {
     /// The map that the ids of the training rows make.
     fn new(field: &RawField, in_training: &[bool]) -> Self {
         let name = field.name.clone();
+        if let Some(buckets) = field.buckets {
+            return Self::hashed(name, buckets);
+        }
         match &field.categories {
             Categories::Dense => Self::dense(name, in_training),
             Categories::Dictionary(dictionary) => Self::sorted(name, in_training, dictionary),
@@ -256,6 +377,14 @@ impl IdMap {
         Self { field: field(name, unknown), encoding: FieldEncoding::Dictionary(values), new, unknown }
     }
 
+    /// Ids below the number of buckets are rows already, whether training rows have them or not.
+    fn hashed(name: String, buckets: u32) -> Self {
+        let field = Field { name, size: buckets as usize, out_of_vocabulary: None };
+        // no id is that large
+        let unknown = buckets;
+        Self { field, encoding: FieldEncoding::Hashed { buckets }, new: (0..buckets).collect(), unknown }
+    }
+
     fn apply(&self, id: u32) -> u32 {
         self.new.get(id as usize).copied().unwrap_or(self.unknown)
     }
@@ -268,6 +397,7 @@ fn field(name: String, unknown: u32) -> Field {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Transform;
     use crate::data::fixtures::encode;
     use crate::data::log::{Piece, dense_fields, dictionary_fields};
 
@@ -307,10 +437,10 @@ mod tests {
         let mut log = RawLog::new(vec![], vec!["a".into(), "constant".into()], vec!["y".into()]);
         log.parts.numerical = vec![1.0, 5.0, 3.0, 5.0, 100.0, 7.0];
         log.parts.labels = vec![0; 3];
-        log.standardise = true;
+        log.transforms.fill(Transform::Standardise);
         let encoded = encode(log, &[0, 1]);
         assert_eq!(encoded.rows.numerical(), [-1.0, 0.0, 1.0, 0.0, 98.0, 2.0]);
-        let expected = [Scaling { mean: 2.0, deviation: 1.0 }, Scaling { mean: 5.0, deviation: 1.0 }];
+        let expected = [Scaling { mean: 2.0, ..Scaling::NONE }, Scaling { mean: 5.0, ..Scaling::NONE }];
         assert_eq!(encoded.encoding.numerical, expected);
     }
 
@@ -320,7 +450,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = |budget: Option<usize>| {
             let mut log = RawLog::new(dictionary_fields(["a", "b"]), vec!["x".into()], vec!["y".into()]);
-            log.standardise = true;
+            log.transforms.fill(Transform::Standardise);
             if let Some(budget) = budget {
                 log.spill_to(folder.path().to_path_buf(), budget);
             }
@@ -352,5 +482,112 @@ mod tests {
         let encoded = encode(log, &[0, 1]);
         assert_eq!(encoded.rows.numerical(), [1.0, 3.0]);
         assert_eq!(encoded.encoding.numerical, [Scaling::NONE]);
+    }
+
+    #[test]
+    fn rare_categories_are_out_of_vocabulary() {
+        let mut log = RawLog::new(dictionary_fields(["a"]), vec![], vec!["y".into()]);
+        let mut piece = Piece::default();
+        for value in ["rare", "often", "often", "rare", "late", "late"] {
+            piece.push_category(0, value);
+        }
+        log.append(&mut piece).unwrap();
+        log.parts.labels = vec![0; 6];
+        log.min_count = 2;
+        // the second `rare` and both `late` are no training rows
+        let encoded = encode(log, &[0, 1, 2]);
+        assert_eq!(encoded.encoding.fields[0], FieldEncoding::Dictionary(vec!["often".into()]));
+        assert_eq!(encoded.rows.categorical(), [1, 0, 0, 1, 1, 1]);
+    }
+
+    /// First eight bytes of `b3sum` of the texts, by hand.
+    #[test]
+    fn hashes_are_those_of_blake3() {
+        // BLAKE3 of nothing starts with af1349b9f5f9a1a6, that of "abc" with 6437b3ac38465133
+        assert_eq!(u64::from(bucket("", 1000)), 0xa6a1_f9f5_b949_13af_u64 % 1000);
+        assert_eq!(u64::from(bucket("abc", 50_000_000)), 0x3351_4638_acb3_3764_u64 % 50_000_000);
+        assert_eq!(bucket("abc", 1), 0);
+    }
+
+    #[test]
+    fn values_have_the_ids_that_their_rows_were_given() {
+        let mut dense = RawLog::new(dense_fields(["a"]), vec![], vec!["y".into()]);
+        dense.parts.categorical = vec![0, 3, 1, 7, 5];
+        dense.parts.labels = vec![0; 5];
+        let encoded = encode(dense, &[0, 1, 4]);
+        let size = encoded.schema.fields[0].size;
+        let unknown = encoded.schema.fields[0].out_of_vocabulary.unwrap();
+        let id = |value: &str| encoded.encoding.fields[0].id(value, size).unwrap_or(unknown);
+        assert_eq!(["0", "3", "1", "7", "5"].map(id), encoded.rows.categorical());
+        assert_eq!(id("6"), unknown);
+        assert_eq!(id("five"), unknown);
+        let dictionary = FieldEncoding::Dictionary(vec!["apple".into(), "fig".into(), "pear".into()]);
+        assert_eq!(
+            ["apple", "fig", "pear", "plum", ""].map(|text| dictionary.id(text, 4)),
+            [Some(0), Some(1), Some(2), None, None]
+        );
+        assert_eq!(FieldEncoding::Hashed { buckets: 7 }.id("abc", 7), Some((0x3351_4638_acb3_3764_u64 % 7) as u32));
+    }
+
+    #[test]
+    fn each_column_has_its_own_transform() {
+        let names = ["as_is", "standard", "log", "both"].map(str::to_owned).to_vec();
+        let mut log = RawLog::new(vec![], names, vec!["y".into()]);
+        log.transforms = vec![Transform::AsIs, Transform::Standardise, Transform::Log1p, Transform::Log1pStandardise];
+        let e = std::f32::consts::E;
+        // logarithms of 1 + x are 0, 1 and 2
+        let rows = [[5.0, 1.0, 0.0, 0.0], [6.0, 3.0, e - 1.0, e * e - 1.0], [7.0, 100.0, e * e - 1.0, e - 1.0]];
+        log.parts.numerical = rows.concat();
+        log.parts.labels = vec![0; 3];
+        let encoded = encode(log, &[0, 1]);
+        let expected = [5.0, -1.0, 0.0, -1.0, 6.0, 1.0, 1.0, 1.0, 7.0, 98.0, 2.0, 0.0];
+        for (found, expected) in encoded.rows.numerical().iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+        }
+        for (at, scaling) in encoded.encoding.numerical.iter().enumerate() {
+            let back = scaling.invert(f64::from(scaling.apply(rows[1][at])));
+            assert!((back - f64::from(rows[1][at])).abs() < 1e-5, "{back}");
+        }
+        assert!(encoded.encoding.numerical[2].apply(-0.5).is_nan());
+    }
+
+    /// As scikit-learn's `SimpleImputer(strategy="mean")` before `StandardScaler`, worked by hand.
+    #[test]
+    fn means_of_training_rows_stand_for_missing_numbers() {
+        let mut log = RawLog::new(vec![], vec!["x".into(), "y".into()], vec!["label".into()]);
+        log.parts.numerical = vec![1.0, 1.0, f32::NAN, 1.0, 4.0, 1.0, 4.0, f32::NAN, 100.0, 9.0];
+        log.parts.labels = vec![0; 5];
+        log.fill = Some(Fill::Mean);
+        log.transforms[0] = Transform::Standardise;
+        let encoded = encode(log, &[0, 1, 2, 3]);
+        // (1 + 4 + 4) / 3 = 3; of 1, 3, 4, 4 the deviations from it are -2, 0, 1, 1, so the variance is 1.5
+        let deviation = 1.5_f64.sqrt();
+        assert_eq!(encoded.encoding.numerical[0], Scaling { log1p: false, mean: 3.0, deviation, missing: Some(3.0) });
+        assert_eq!(encoded.encoding.numerical[1], Scaling { missing: Some(1.0), ..Scaling::NONE });
+        let second: Vec<f32> = encoded.rows.numerical().iter().copied().skip(1).step_by(2).collect();
+        assert_eq!(second, [1.0, 1.0, 1.0, 1.0, 9.0]);
+        let first: Vec<f32> = encoded.rows.numerical().iter().copied().step_by(2).collect();
+        let expected = [-2.0, 0.0, 1.0, 1.0, 97.0].map(|x: f64| (x / deviation) as f32);
+        assert_eq!(first, expected);
+    }
+
+    #[test]
+    fn a_column_without_numbers_has_no_mean() {
+        let mut log = RawLog::new(vec![], vec!["x".into()], vec!["label".into()]);
+        log.parts.numerical = vec![f32::NAN, 1.0];
+        log.parts.labels = vec![0; 2];
+        log.fill = Some(Fill::Mean);
+        let split = Split::new(vec![Part::Train, Part::Test]);
+        let error = Encoder::of(&log, &split, &mut || Ok(())).err().unwrap();
+        assert_eq!(error.to_string(), "column `x` has no number in any training row, and so no mean");
+    }
+
+    #[test]
+    fn a_record_without_transforms_reads_as_it_did() {
+        let old =
+            r#"{"fields":[{"dense":{"unseen":[1]}},{"dictionary":["a"]}],"numerical":[{"mean":1.5,"deviation":2.0}]}"#;
+        let encoding: Encoding = serde_json::from_str(old).unwrap();
+        assert_eq!(encoding.numerical[0], Scaling { mean: 1.5, deviation: 2.0, ..Scaling::NONE });
+        assert_eq!(serde_json::to_string(&encoding).unwrap(), old);
     }
 }

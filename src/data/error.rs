@@ -85,6 +85,14 @@ pub enum DataError {
         /// What is wrong.
         problem: RowProblem,
     },
+    /// One row more is wrong than is tolerated.
+    #[error("{error} (`max_bad_rows` tolerates {tolerated} wrong rows, and this is one more)")]
+    TooManyBadRows {
+        /// What is wrong with it.
+        error: Box<DataError>,
+        /// How many are.
+        tolerated: usize,
+    },
     /// The stage's parameters ask for something that makes no sense for this log.
     #[error("{message}")]
     Request {
@@ -117,6 +125,8 @@ pub enum RowProblem {
     NotANumber(String),
     #[error("{0} is not a finite number")]
     NotFinite(String),
+    #[error("{0} is negative, and ln(1 + x) is to be taken of it")]
+    NegativeForLog(String),
     #[error("{0} is not an integer id")]
     NotAnId(String),
     #[error("{0} is negative, ids start at 0")]
@@ -142,7 +152,7 @@ impl RowProblem {
         match self {
             Self::FieldCount { .. } => "a line was cut short, or a text holds the delimiter without quotes round it",
             Self::NoNumber | Self::NotFinite(_) => {
-                "correct the file, or say what stands for missing numbers: `fill: 0.0` in the Preprocess stage"
+                "correct the file, or say what stands for missing numbers: `fill: 0.0` or `fill: Mean` in the Preprocess stage"
             }
             Self::NotANumber(_) => "correct the file; only numbers may stand in a numerical column",
             Self::NoId | Self::NotAnId(_) | Self::NegativeId(_) => {
@@ -153,6 +163,9 @@ impl RowProblem {
                 "correct the file; every task has one binary label"
             }
             Self::ConversionWithoutClick => "correct the file; a conversion always has click = 1 as well",
+            Self::NegativeForLog(_) => {
+                "correct the file, or give the column another transform: `Standardise` takes negative numbers"
+            }
             Self::NotATime(_) => "correct the file; every row of a log with a time column has one",
             Self::NotText(_) => "save the file as UTF-8",
         }
@@ -173,6 +186,7 @@ impl DataError {
             }
             Self::NoRows { .. } => Some("the download was cut short, or the wrong file lies there".into()),
             Self::Row { problem, .. } => Some(problem.hint().into()),
+            Self::TooManyBadRows { error, .. } => error.hint(),
             Self::Unsound { .. } => Some(
                 "remove the artifact, or run with `--force` on the stage that writes it, and it is made anew".into(),
             ),

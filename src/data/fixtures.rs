@@ -110,7 +110,7 @@ fn encode_split(log: &RawLog, split: &Split) -> Encoded {
 
 /// Splits and encodes a log as `Preprocess` does.
 pub(super) fn encoded(log: RawLog, valid: Valid, test: Test) -> (Encoded, Split) {
-    let stage = Preprocess { from: "download".into(), valid, test, by: By::Row, seed: 0, fill: None };
+    let stage = Preprocess { from: "download".into(), valid, test, by: By::Row, seed: 0, fill: None, max_bad_rows: 0 };
     let split = split(&log.given(By::Row).unwrap(), &stage).unwrap();
     (encode_split(&log, &split), split)
 }

@@ -10,8 +10,8 @@ use super::split::Given;
 pub(crate) use super::spool::Table;
 use super::spool::{Chunk, Spool};
 use super::time::{Time, Times};
-use super::{DataError, Parts, Rows, Schema};
-use crate::spec::By;
+use super::{DataError, Parts, Rows, Schema, Transform};
+use crate::spec::{By, Fill};
 
 /// A log as it is read.
 pub(crate) struct RawLog {
@@ -31,18 +31,23 @@ pub(crate) struct RawLog {
     groups: IndexSet<String>,
     /// Each row's time, in a log that has times: eight bytes a row, in memory.
     pub(super) times: Times,
-    /// Whether numerical columns are brought to mean 0 and variance 1, with the training rows' statistics.
-    pub(crate) standardise: bool,
+    /// What becomes of the numerical columns.
+    pub(crate) transforms: Vec<Transform>,
+    /// What stands for a missing number. Where that is the mean, which is known at the end only, rows hold NaN.
+    pub(crate) fill: Option<Fill>,
+    /// Categories in a dictionary that fewer training rows than this have are out of vocabulary.
+    pub(crate) min_count: u32,
 }
 
 /// A categorical column as it is read.
 pub(crate) struct RawField {
     pub(crate) name: String,
     pub(crate) categories: Categories,
+    /// How many ids its categories were hashed to, if they were; it is dense then.
+    pub(crate) buckets: Option<u32>,
 }
 
-/// Some rows of a log, whose categories and groups are numbered by first appearance among them alone. The fields of a
-/// log are all dense or all numbered by dictionary.
+/// Some rows of a log, whose categories in dictionaries and groups are numbered by first appearance among them alone.
 #[derive(Default)]
 pub(crate) struct Piece {
     pub(crate) parts: Parts,
@@ -51,7 +56,29 @@ pub(crate) struct Piece {
     times: Times,
 }
 
+/// How much of everything a piece holds.
+pub(crate) struct Mark([usize; 5]);
+
 impl Piece {
+    /// What it holds before a row is read.
+    pub(crate) fn mark(&self) -> Mark {
+        let Parts { categorical, numerical, labels, group, .. } = &self.parts;
+        let groups = group.as_ref().map_or(0, Vec::len);
+        Mark([categorical.len(), numerical.len(), labels.len(), groups, self.times.len()])
+    }
+
+    /// Forgets what was read of a row that is wrong. A category or group that only it has keeps its number, which means
+    /// nothing: no row has it.
+    pub(crate) fn back_to(&mut self, Mark([categories, numbers, labels, groups, times]): Mark) {
+        self.parts.categorical.truncate(categories);
+        self.parts.numerical.truncate(numbers);
+        self.parts.labels.truncate(labels);
+        if let Some(group) = &mut self.parts.group {
+            group.truncate(groups);
+        }
+        self.times.truncate(times);
+    }
+
     /// Adds a category to the row being read.
     pub(crate) fn push_category(&mut self, field: usize, category: &str) {
         if self.dictionaries.len() <= field {
@@ -100,10 +127,10 @@ pub(crate) enum Categories {
 }
 
 impl RawField {
-    /// Moves categories into the dictionary and says which id each of them has.
+    /// Moves categories into the dictionary and says which id each of them has; nothing for a field without one.
     fn number(&mut self, names: &mut IndexSet<String>) -> Result<Vec<u32>, DataError> {
-        let Self { name, categories: Categories::Dictionary(dictionary) } = self else {
-            unreachable!("a dense field is filled with ids, not texts")
+        let Self { name, categories: Categories::Dictionary(dictionary), .. } = self else {
+            return Ok(Vec::new());
         };
         let too_many =
             || DataError::request(format!("column `{name}` has more than 2^32 categories"), "leave the column out");
@@ -115,6 +142,7 @@ impl RawLog {
     /// A log of these columns, still without rows.
     pub(crate) fn new(fields: Vec<RawField>, numerical: Vec<String>, tasks: Vec<String>) -> Self {
         Self {
+            transforms: vec![Transform::AsIs; numerical.len()],
             fields,
             numerical,
             tasks,
@@ -123,7 +151,8 @@ impl RawLog {
             test_rows: None,
             groups: IndexSet::new(),
             times: Times::default(),
-            standardise: false,
+            fill: None,
+            min_count: 1,
         }
     }
 
@@ -171,8 +200,9 @@ impl RawLog {
         if !dictionaries.is_empty() {
             let fields = self.fields.iter_mut().zip(dictionaries);
             let ids = fields.map(|(field, names)| field.number(names)).collect::<Result<Vec<_>, _>>()?;
-            for row in parts.categorical.chunks_exact_mut(ids.len()) {
-                row.iter_mut().zip(&ids).for_each(|(id, ids)| *id = ids[*id as usize]);
+            for row in parts.categorical.chunks_exact_mut(self.fields.len()) {
+                // a field without a dictionary has its ids already
+                row.iter_mut().zip(&ids).for_each(|(id, ids)| *id = ids.get(*id as usize).copied().unwrap_or(*id));
             }
         }
         if let Some(group) = &mut parts.group {
@@ -275,13 +305,16 @@ impl RawLog {
 
 /// Fields numbered by dictionary, still empty.
 pub(crate) fn dictionary_fields<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> Vec<RawField> {
-    let field =
-        |name: T| RawField { name: name.as_ref().to_owned(), categories: Categories::Dictionary(IndexSet::new()) };
+    let field = |name: T| RawField {
+        name: name.as_ref().to_owned(),
+        categories: Categories::Dictionary(IndexSet::new()),
+        buckets: None,
+    };
     names.into_iter().map(field).collect()
 }
 
 /// Fields whose ids are dense already.
 pub(crate) fn dense_fields<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> Vec<RawField> {
-    let field = |name: T| RawField { name: name.as_ref().to_owned(), categories: Categories::Dense };
+    let field = |name: T| RawField { name: name.as_ref().to_owned(), categories: Categories::Dense, buckets: None };
     names.into_iter().map(field).collect()
 }

@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 pub use aliexpress::{AliExpress, Country};
 pub use batches::{RawBatch, batches, epoch_order, halves};
 pub use census::CensusIncome;
-pub use csv_log::Csv;
+pub use csv_log::{Csv, Transform};
 pub use dataset::EncodedDataset;
 pub use describe::{
     ColumnDescription, Description, FieldDescription, Figures, Groups, Share, SplitDescription, TaskDescription,

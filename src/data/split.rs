@@ -246,7 +246,7 @@ mod tests {
     use super::*;
 
     fn stage(valid: Valid, test: Test, seed: u64) -> Preprocess {
-        Preprocess { from: "download".into(), valid, test, by: By::Row, seed, fill: None }
+        Preprocess { from: "download".into(), valid, test, by: By::Row, seed, fill: None, max_bad_rows: 0 }
     }
 
     const GIVEN: Given = Given { rows: 1000, test_from: Some(600), groups: None, times: None };
@@ -315,10 +315,9 @@ mod tests {
 
     #[test]
     fn no_group_is_in_two_splits() {
-        // 1000 rows in groups of 1 to 7, scattered
-        let sizes = (0..250_u32).map(|group| (group, 1 + group * group % 7));
-        let mut groups: Vec<u32> = sizes.flat_map(|(group, size)| vec![group; size as usize]).take(1000).collect();
-        groups.resize(1000, 251);
+        // 1000 rows in groups of one to seven, scattered
+        let sizes = (0..1000_u32).map(|group| (group, 1 + group * group % 7));
+        let groups: Vec<u32> = sizes.flat_map(|(group, size)| vec![group; size as usize]).take(1000).collect();
         let groups: Vec<u32> = (0..1000).map(|row| groups[row * 337 % 1000]).collect();
         let given = Given { groups: Some(groups.clone()), ..POOLED };
         for seed in 0..20 {
@@ -418,5 +417,25 @@ mod tests {
         assert!(hint.contains("Csv(time: ..)"));
         let (message, _) = refused(&stage(Valid::Latest(0.3), Test::Random(0.2), 0));
         assert_eq!(message, "`valid: Latest(0.3)` needs to know when rows were logged: the log has no times");
+    }
+
+    /// The half of a group is a bound that is reached.
+    #[test]
+    fn a_group_is_taken_that_brings_the_rows_nearer_to_the_share() {
+        let test_rows = |large: u32, share| {
+            let mut groups = vec![0; large as usize];
+            groups.extend(1..=100 - large);
+            let given = Given { rows: 100, groups: Some(groups), ..POOLED };
+            let counts = (0..50).map(|seed| {
+                split(&given, &by_group(Valid::FromTrain(0.3), Test::Random(share), seed)).unwrap().count(Part::Test)
+            });
+            counts.collect::<std::collections::BTreeSet<_>>()
+        };
+        // the group of 40 is taken while more than 20 rows are missing: at 21, up to 19 too many
+        let counts = test_rows(40, 0.3);
+        assert_eq!(counts.first(), Some(&30));
+        assert!(*counts.last().unwrap() > 40 && *counts.last().unwrap() <= 49, "{counts:?}");
+        // never when 20 at most are
+        assert_eq!(Vec::from_iter(test_rows(40, 0.2)), [20]);
     }
 }

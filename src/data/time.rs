@@ -45,6 +45,15 @@ impl Times {
         self.of.append(&mut other.of);
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.of.len()
+    }
+
+    /// Forgets all but the first rows.
+    pub(super) fn truncate(&mut self, rows: usize) {
+        self.of.truncate(rows);
+    }
+
     /// Whether there are both numbers and dates.
     pub(super) fn are_mixed(&self) -> bool {
         self.numbers && self.dates

@@ -95,6 +95,7 @@ mod tests {
         assert_snapshot!(of("p"), @"
         by = Row
         fill = None
+        max_bad_rows = 0
         seed = 0
         test = AsGiven
         valid = FromTest(0.5)
@@ -141,6 +142,14 @@ mod tests {
             ("d", "dataset=Csv(train: \"a\", test: \"b\", labels: [\"y\"])"),
             ("d", "dataset=Csv(train: \"a\", test: \"b\", labels: [\"y\"], categorical: [\"c\"])"),
             ("d", "dataset=Csv(train: \"a\", test: \"b\", labels: [\"y\"], numerical: [\"c\"])"),
+            (
+                "d",
+                "dataset=Csv(train: \"a\", test: \"b\", labels: [\"y\"], numerical: [\"c\"], transforms: {\"c\": Log1p})",
+            ),
+            (
+                "d",
+                "dataset=Csv(train: \"a\", test: \"b\", labels: [\"y\"], numerical: [\"c\"], transforms: {\"c\": Standardise})",
+            ),
             ("d", "path=\"x\""),
             ("d", "path=\"None\""),
             ("d", "fetch=[Fetch(url: \"http://a/train.csv\")]"),
@@ -152,9 +161,11 @@ mod tests {
             ("p", "valid=FromTest(0.25)"),
             ("p", "test=Random(0.5)"),
             ("p", "by=Group"),
+            ("p", "max_bad_rows=1"),
             ("p", "seed=1"),
             ("p", "fill=0"),
             ("p", "fill=0.5"),
+            ("p", "fill=Mean"),
             ("m", "arch=SharedBottom()"),
             ("m", "arch.experts=4"),
             ("m", "arch.dropout=0.25"),

@@ -8,8 +8,8 @@ use super::fetch;
 use super::limits;
 use super::parse::MAX_PROBLEMS;
 use super::pipeline::{
-    BuildModel, By, Compare, Download, Evaluate, Init, Pipeline, Predict, Preprocess, Reference, Stage, Test, Toy,
-    Valid,
+    BuildModel, By, Compare, Download, Evaluate, Fill, Init, Pipeline, Predict, Preprocess, Reference, Stage, Test,
+    Toy, Valid,
 };
 use super::suggest::{did_you_mean, listed};
 use super::syntax::{Kind, Node, Span, shortened};
@@ -242,6 +242,23 @@ impl<'a> Check<'a> {
                 }
             }
         }
+        for (field, kind, named, columns) in csv.named_again() {
+            let map = self.at(&within(field));
+            for column in named.into_iter().filter(|column| !columns.contains(column)) {
+                let place = map.key(column).map_or(map.head, |key| key.head);
+                let known: Vec<&str> = columns.iter().map(String::as_str).collect();
+                let problem = format!("`{field}` names `{}`, which is none of the {kind} columns", shortened(column));
+                self.report(Problem::new(problem, place).hint(did_you_mean(column, &known, "these are:")));
+            }
+        }
+        for (column, buckets) in &csv.hashed {
+            if !Csv::BUCKETS.contains(buckets) {
+                let map = self.at(&within("hashed"));
+                let place = map.child(column).unwrap_or(map).head;
+                let problem = format!("`{}` cannot be hashed to {buckets} ids", shortened(column));
+                self.report(Problem::new(problem, place).hint("from 1 to 50,000,000 rows of the embedding table"));
+            }
+        }
     }
 
     fn preprocess(&mut self, name: &str, stage: &Preprocess) {
@@ -257,7 +274,24 @@ impl<'a> Check<'a> {
             self.report(problem.hint("draw them with `test: Random(0.2)`, or name the file in `Csv(test: ..)`"));
         }
         if let Some(Stage::Download(Download { dataset, .. })) = source {
+            self.fill(name, stage, dataset);
             self.what_splits_go_by(name, stage, dataset);
+        }
+    }
+
+    /// `ln(1 + x)` needs a number of at least 0 in the place of a missing one.
+    fn fill(&mut self, name: &str, stage: &Preprocess, dataset: &Dataset) {
+        let Dataset::Csv(csv) = dataset else { return };
+        let bent = csv
+            .transforms
+            .iter()
+            .find(|(column, transform)| transform.takes_logarithms() && csv.numerical.contains(column));
+        if let (Some(Fill::Number(number)), Some((column, _))) = (stage.fill, bent)
+            && number < 0.0
+        {
+            let place = self.at(&["stages", name, "fill"]).head;
+            let problem = format!("`{}` takes ln(1 + x) of numbers from 0 on, not of {number}", shortened(column));
+            self.report(Problem::new(problem, place).hint("fill with 0.0 or more, or with `Mean`"));
         }
     }
 

@@ -1,7 +1,8 @@
 //! Syntax tree to types: a serde `Deserializer` over [`Node`], so that the language is plain `#[derive(Deserialize)]`.
 //!
 //! Beyond strict RON, a variant that holds a struct takes its fields directly (`Famo(gamma: 1e-3)`) or none at all
-//! (`Famo()`, `Famo`), and an optional value may stand without `Some`.
+//! (`Famo()`, `Famo`), an optional value may stand without `Some`, and a number without its variant where that is called
+//! `Number`.
 //!
 //! serde stops at the first error. [`decode`] therefore records it, sets the innermost faulty value aside and decodes
 //! again, until all that is left is right; a field that is missing only because it was set aside is not reported again.
@@ -315,6 +316,9 @@ impl<'a> Deserializer<'a> for De<'a> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error<'a>> {
+        if let (Kind::Number(_), Some(variant)) = (&self.node.kind, variants.iter().find(|known| **known == "Number")) {
+            return self.blamed(visitor.visit_enum(Variant { de: self, variant }));
+        }
         let Kind::Struct { name: Some(variant), .. } = &self.node.kind else {
             return self.wrong(Expected::Variant(name, variants));
         };
@@ -499,6 +503,9 @@ impl<'a> de::VariantAccess<'a> for Variant<'a> {
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'a>>(self, seed: T) -> Result<T::Value, Error<'a>> {
+        if let Kind::Number(_) = self.de.node.kind {
+            return seed.deserialize(self.de);
+        }
         match self.body() {
             Body::Items(items) => match self.de.all(items)? {
                 [only] => self.de.blamed(seed.deserialize(self.de.with(only))),

@@ -28,7 +28,8 @@ use std::path::{Path, PathBuf};
 pub use diagnostic::{Look, Origin, Problem, Problems, Source};
 pub use fetch::fetched_as;
 pub use pipeline::{
-    BuildModel, By, Compare, CompareRow, Download, Evaluate, Fails, Fetch, Golden, Held, Init, On, Pipeline, Predict,
+    BuildModel, By, Compare, CompareRow, Download, Evaluate, Fails, Fetch, Fill, Golden, Held, Init, On, Pipeline,
+    Predict,
     Preprocess, Reference, Stage, Test, Toy, Train, Valid, WhenMissing,
 };
 pub use places::Places;

@@ -192,9 +192,12 @@ pub struct Preprocess {
     /// Seed of the random splits.
     #[serde(default)]
     pub seed: u64,
-    /// Replaces missing, NaN or infinite numerical values; without it they are errors.
+    /// Replaces missing, NaN or infinite numerical values, before they are transformed; without it they are errors.
     #[serde(default)]
-    pub fill: Option<f32>,
+    pub fill: Option<Fill>,
+    /// How many wrong rows, over all files, are left out and counted; one more is an error.
+    #[serde(default)]
+    pub max_bad_rows: usize,
 }
 
 /// Where the validation rows come from.
@@ -224,6 +227,15 @@ pub enum Test {
     Random(f64),
     /// All files are pooled and this share of the rows, those with the latest times, is the test set.
     Latest(f64),
+}
+
+/// What stands for a missing number: `0.0`, or any other number, or `Mean`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum Fill {
+    /// The same number in all columns; the name may be left out.
+    Number(f32),
+    /// The mean of the column's numbers in the training rows.
+    Mean,
 }
 
 /// What the splits keep together.

@@ -200,7 +200,7 @@ proptest! {
                 super::Stage::BuildModel(model) => model.arch = crate::model::Mmoe { dropout, ..Default::default() }.into(),
                 super::Stage::Preprocess(preprocess) => {
                     preprocess.valid = super::Valid::FromTrain(share);
-                    preprocess.fill = fill.map(f32::from);
+                    preprocess.fill = fill.map(|number| super::Fill::Number(number.into()));
                 }
                 _ => {}
             }

@@ -294,7 +294,7 @@ fn unknown_names_come_with_the_nearest_spelling() {
     2:48: unknown country `DE` | one of these may stand here: `NL`, `ES`, `FR`, `US`, `RU`
     4:53: unknown value `small` | did you mean `Small`? one of these may stand here: `Paper`, `Small`, `Tiny`, `Custom`
     5:44: unknown field `weightDecay` of `Adam` | did you mean `weight_decay`? the fields of `Adam` are `lr`, `betas`, `eps`, `weight_decay`
-    3:39: unknown value `FromTrian` | did you mean `FromTrain`? one of these may stand here: `FromTest`, `FromTrain`
+    3:39: unknown value `FromTrian` | did you mean `FromTrain`? one of these may stand here: `FromTest`, `FromTrain`, `Latest`
     6:46: unknown metric `Accuracy` | one of these may stand here: `Auc`, `LogLoss`, `Gauc`, `PrAuc`, `Ece`, `CalibrationRatio`
     6:56: unknown metric `logloss` | did you mean `LogLoss`? one of these may stand here: `Auc`, `LogLoss`, `Gauc`, `PrAuc`, `Ece`, `CalibrationRatio`
     2:41: unknown field `country` of `CensusIncome` | the fields of `CensusIncome` are `chained`
@@ -354,7 +354,7 @@ fn values_of_another_type_say_what_belongs_there() {
     from: "d", seed: 99999999999999999999
       3:38: expected a whole number of at least 0, found the number `99999999999999999999`
     from: "d", valid: 0.5
-      3:39: expected one of `FromTest`, `FromTrain`, found the number `0.5`
+      3:39: expected one of `FromTest`, `FromTrain`, `Latest`, found the number `0.5`
     from: "d", valid: FromTest
       3:39: `FromTest` needs a value | write `FromTest(..)` with the value in the brackets
     from: "d", valid: FromTest(0.5, 0.5)
@@ -421,7 +421,7 @@ fn all_problems_of_a_file_are_reported_at_once() {
     4:56: unknown field `pth` of `Download` | did you mean `path`? the fields of `Download` are `dataset`, `path`, `when_missing`, `fetch`
     5:31: expected a string, found the name `d` | strings have quotes: `"d"`
     5:50: `FromTest` should be a share between 0 and 1, both excluded, not 1.5
-    5:56: unknown field `sed` of `Preprocess` | did you mean `seed`? the fields of `Preprocess` are `from`, `valid`, `test`, `seed`, `fill`
+    5:56: unknown field `sed` of `Preprocess` | did you mean `seed`? the fields of `Preprocess` are `from`, `valid`, `test`, `by`, `seed`, `fill`, `max_bad_rows`
     6:31: no stage `q` | `data` takes a `Preprocess`: `p`
     6:56: `experts` should be at least 1, not 0
     6:68: expected a number, found the string "high"
@@ -465,4 +465,68 @@ fn files_are_read_and_missing_ones_explained() {
     std::fs::write(&path, b"(name:\n \"\xc3\xa9\xff\")").unwrap();
     let problems = load(&path, &[]).unwrap_err();
     assert!(problems.to_string().ends_with("es_mmoe_famo.ron:2:4: the file is not UTF-8 text"), "{problems}");
+}
+
+/// A log and the stage that reads it.
+fn log(csv: &str, preprocess: &str) -> String {
+    format!(
+        r#"(name: "n", stages: {{
+        "d": Download(dataset: Csv(train: "a.csv", labels: ["y"], categorical: ["shop"], numerical: ["views"], {csv})),
+        "p": Preprocess(from: "d", {preprocess}),
+    }})"#
+    )
+}
+
+#[test]
+fn transforms_and_hashes_name_columns_of_their_kind() {
+    let found = wrong(&log(
+        r#"transforms: {"view": Log1p, "views": Log1p}, hashed: {"views": 10, "shop": 0}, min_count: 0"#,
+        "test: Random(0.2), fill: -1",
+    ));
+    for expected in [
+        "`transforms` names `view`, which is none of the numerical columns | did you mean `views`?",
+        "`hashed` names `views`, which is none of the categorical columns | these are: `shop`",
+        "`shop` cannot be hashed to 0 ids | from 1 to 50,000,000 rows of the embedding table",
+        "`min_count` should be at least 1, not 0",
+        "`views` takes ln(1 + x) of numbers from 0 on, not of -1 | fill with 0.0 or more, or with `Mean`",
+    ] {
+        assert!(found.contains(expected), "{expected}:\n{found}");
+    }
+    assert_eq!(found.lines().count(), 5, "{found}");
+    let fine = r#"transforms: {"views": Log1pStandardise}, hashed: {"shop": 10}, min_count: 2"#;
+    read(&log(fine, "test: Random(0.2), fill: Mean, max_bad_rows: 3"));
+}
+
+#[test]
+fn splits_by_group_or_time_need_a_log_that_has_them() {
+    let found = wrong(&log("", "test: Latest(0.2), valid: Latest(0.1), by: Group"));
+    for expected in [
+        r#"the log of `d` has no groups | name the column that tells them: `Csv(.., group: "..")`"#,
+        r#"the log of `d` has no times | name the column that tells them: `Csv(.., time: "..")`"#,
+    ] {
+        assert!(found.contains(expected), "{expected}:\n{found}");
+    }
+    assert_eq!(found.lines().count(), 3, "{found}");
+    read(&log(r#"group: "user", time: "at""#, "test: Latest(0.2), valid: Latest(0.1), by: Group"));
+    let census = r#"(name: "n", stages: {
+        "d": Download(dataset: CensusIncome()),
+        "p": Preprocess(from: "d", test: Random(0.2), by: Group),
+    })"#;
+    assert!(wrong(census).contains("the log of `d` has no groups | draw the rows at random"), "{}", wrong(census));
+}
+
+#[test]
+fn what_stands_for_missing_numbers_is_a_number_or_the_mean() {
+    let fill = |written: &str| {
+        let text = SHORT.replace(r#"Preprocess(from: "d")"#, &format!(r#"Preprocess(from: "d", fill: {written})"#));
+        let Stage::Preprocess(stage) = &read(&text).stages["p"] else { panic!() };
+        stage.fill
+    };
+    assert_eq!(fill("0"), Some(crate::spec::Fill::Number(0.0)));
+    assert_eq!(fill("-0.1"), Some(crate::spec::Fill::Number(-0.1)));
+    assert_eq!(fill("Some(2.5)"), Some(crate::spec::Fill::Number(2.5)));
+    assert_eq!(fill("Mean"), Some(crate::spec::Fill::Mean));
+    assert_eq!(fill("None"), None);
+    let refused = wrong(&log("", "test: Random(0.2), fill: Median"));
+    assert!(refused.contains("`Median`") && refused.contains("`Number`, `Mean`"), "{refused}");
 }

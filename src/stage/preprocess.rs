@@ -9,7 +9,7 @@ use crate::data::{
     Advance, DataError, EncodedDataset, Encoder, Encoding, LogReader, Part, RawLog, Reading, Rows, Schema, Source,
     Split, check_split, split,
 };
-use crate::spec::Preprocess;
+use crate::spec::{Fill, Preprocess};
 use crate::store::{Artifact, Draft};
 
 /// Bytes of rows that wait in memory until all are read; what is more waits in the stage's scratch folder.
@@ -21,16 +21,19 @@ impl Execute for Preprocess {
     fn run(&self, cx: &Context, inputs: &Inputs, out: &Draft) -> Result<Outcome, StageError> {
         let from = inputs.get("from");
         let source = Source::read(&from.file(Source::FILE)?)?;
-        if let Some(fill) = self.fill.filter(|fill| !fill.is_finite()) {
+        if let Some(Fill::Number(fill)) = self.fill
+            && !fill.is_finite()
+        {
             return Err(StageError::failed(format!("`fill: {fill}` is not a finite number")));
         }
         check_split(self, source.has_test_rows())?;
         let start = Instant::now();
 
-        let log = match source.simulated {
+        let mut log = match source.simulated {
             Some(_) => read_simulated(from, cx)?,
-            None => read_files(&source, self.fill, cx)?,
+            None => read_files(&source, self, cx)?,
         };
+        log.fill = self.fill;
         cx.check_interrupt()?;
         let split = split(&log.given(self.by)?, self)?;
         cx.progress.begin(log.rows() as u64, "rows");
@@ -69,9 +72,15 @@ fn write(log: &RawLog, split: &Split, encoder: &Encoder, cx: &Context, out: &Dra
         create(EncodedDataset::TEST, Part::Test)?,
     ];
     let (mut ids, mut numbers) = (Vec::new(), Vec::new());
+    let tasks = &encoder.schema.tasks;
+    // of each split and task
+    let mut positives = [(); 3].map(|()| vec![0_usize; tasks.len()]);
     log.chunks(|chunk| {
         let numbers = encoder.encode(&chunk, &mut ids, &mut numbers)?;
         let parts = split.of(chunk.first, chunk.rows);
+        for (labels, part) in chunk.labels.chunks_exact(tasks.len().max(1)).zip(parts) {
+            positives[*part as usize].iter_mut().zip(labels).for_each(|(count, label)| *count += usize::from(*label));
+        }
         writers.par_iter_mut().try_for_each(|(part, writer)| {
             let keep: Vec<u32> = (0..).zip(parts).filter(|(_, of)| *of == part).map(|(at, _)| at).collect();
             writer.push(&chunk, &keep, &ids, numbers)
@@ -79,10 +88,26 @@ fn write(log: &RawLog, split: &Split, encoder: &Encoder, cx: &Context, out: &Dra
         cx.progress.at((chunk.first + chunk.rows) as u64, "writing");
         cx.check_interrupt().map_err(|_| DataError::Interrupted)
     })?;
-    Ok(writers.into_iter().try_for_each(|(_, writer)| writer.finish())?)
+    writers.into_iter().try_for_each(|(_, writer)| writer.finish())?;
+    for (name, part) in [("training", Part::Train), ("validation", Part::Valid), ("test", Part::Test)] {
+        for (task, &positives) in tasks.iter().zip(&positives[part as usize]) {
+            if positives == 0 || positives == split.count(part) {
+                let label = u8::from(positives > 0);
+                cx.progress.warn(&format!(
+                    "the label `{task}` is {label} in every {name} row, which leaves its AUC there undefined"
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
-fn read_files(source: &Source, fill: Option<f32>, cx: &Context) -> Result<RawLog, StageError> {
+fn read_files(source: &Source, stage: &Preprocess, cx: &Context) -> Result<RawLog, StageError> {
+    let fill = stage.fill.map(|fill| match fill {
+        Fill::Number(number) => number,
+        // what it is, is known once all rows are read
+        Fill::Mean => f32::NAN,
+    });
     // How many rows there are is known at the end only; how many bytes, from the start.
     cx.progress.begin(source.files.iter().map(|file| file.bytes).sum(), "bytes");
     let mut watch = |advance: Advance| {
@@ -90,7 +115,10 @@ fn read_files(source: &Source, fill: Option<f32>, cx: &Context) -> Result<RawLog
         cx.check_interrupt().map_err(|_| DataError::Interrupted)
     };
     let mut reading = Reading::new(cx.root, fill, Some((cx.scratch.to_path_buf(), IN_MEMORY)), &mut watch);
-    Ok(source.dataset.read(&source.files, &mut reading)?)
+    reading.bad.tolerated = stage.max_bad_rows;
+    let log = source.dataset.read(&source.files, &mut reading)?;
+    reading.bad.warnings().iter().for_each(|warning| cx.progress.warn(warning));
+    Ok(log)
 }
 
 fn read_simulated(from: &Artifact, cx: &Context) -> Result<RawLog, StageError> {

@@ -58,7 +58,7 @@ fn rows_are_described_in_numbers() {
     // what it came to is still there when the pipeline says something else by now
     let stale =
         project.call(&["describe", "pipelines/small.ron", "preprocess", "--set", "preprocess.fill=0"]).expect(0);
-    let expected = "out of date (will run: fill: None → 0.0): this is what it last came to\n";
+    let expected = "out of date (will run: fill: None → Number(0.0)): this is what it last came to\n";
     assert!(stale.out.contains(expected), "{stale:?}");
     assert!(stale.out.ends_with(told.out.split_once("\n\n").unwrap().1), "{stale:?}");
 }

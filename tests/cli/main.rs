@@ -8,6 +8,7 @@ mod fetching;
 mod golden;
 mod initialising;
 mod looking;
+mod own_log;
 mod predicting;
 mod project;
 mod real_rows;

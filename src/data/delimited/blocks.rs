@@ -97,6 +97,10 @@ impl Blocks {
         self.failure.take()
     }
 
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
     pub(super) fn into_content(self) -> Content {
         self.content
     }

@@ -6,6 +6,7 @@
 //! complaint, are what reading row by row would give.
 
 mod archive;
+mod bad_rows;
 mod blocks;
 mod bytes;
 mod cells;
@@ -27,6 +28,7 @@ use rayon::prelude::*;
 
 use self::archive::Member;
 pub(crate) use self::archive::members;
+pub(crate) use self::bad_rows::BadRows;
 use self::blocks::Blocks;
 use self::content::{Content, Place, is_gzip, is_parquet};
 pub(crate) use self::row::{Header, Row};
@@ -76,6 +78,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) watch: &'a mut (dyn FnMut(Advance) -> Result<(), DataError> + Send),
     /// What the files read so far came to.
     pub(crate) done: Advance,
+    /// The wrong rows that are tolerated, and those there are so far.
+    pub(crate) bad: BadRows,
     /// Bytes of a block.
     block: usize,
     /// Bytes of the archive that the last member took.
@@ -97,6 +101,7 @@ impl<'a> Reading<'a> {
             spill,
             watch,
             done: Advance::default(),
+            bad: BadRows::default(),
             block: BLOCK,
             packed: 0,
             batches: [(); 3].map(|()| Work::batch(BATCH)),
@@ -232,16 +237,16 @@ impl<'a> Reading<'a> {
         }
         let header = Header { path, place, names: &names };
         let columns = columns(&header)?;
-        let fill = self.fill;
-        let parse = |work: &mut Work| work.parse(&header, layout.delimiter, fill, |on, piece| row(&columns, on, piece));
+        let how = (self.fill, self.bad.tolerated > 0);
+        let parse = |work: &mut Work| work.parse(&header, layout.delimiter, how, |on, piece| row(&columns, on, piece));
 
-        let [next, current, last] = &mut self.batches;
-        let before = self.done.rows;
+        let Self { batches: [next, current, last], bad, .. } = self;
+        let (before, bad_before) = (self.done.rows, bad.count);
         Work::read(current, blocks);
         while Work::any(current) || Work::any(last) {
             // three steps of the way side by side: only blocks wait for each other, and in order
             let parse_current = || current.par_iter_mut().for_each(parse);
-            let append_last = || last.iter_mut().try_for_each(|work| work.append(&header, log));
+            let append_last = || last.iter_mut().try_for_each(|work| work.append(&header, log, bad));
             let ((), ((), appended)) =
                 rayon::join(|| Work::read(next, blocks), || rayon::join(parse_current, append_last));
             appended?;
@@ -252,7 +257,15 @@ impl<'a> Reading<'a> {
             std::mem::swap(last, current);
             std::mem::swap(current, next);
         }
-        ended(blocks, path, self.done.rows - before)
+        let rows = self.done.rows - before;
+        let bad_rows = bad.count - bad_before;
+        if rows == 0 && bad_rows > 0 && !blocks.has_failed() {
+            return Err(DataError::request(
+                format!("all {bad_rows} rows of `{}` are wrong; {}", path.display(), bad.first.join("; ")),
+                "see whether the log is described as it is: its columns, its delimiter, its labels",
+            ));
+        }
+        ended(blocks, path, rows)
     }
 }
 

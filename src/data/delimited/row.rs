@@ -1,5 +1,6 @@
 //! The rows of a delimited file as its readers see them, and the complaints about them.
 
+use std::collections::HashMap;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
@@ -35,15 +36,14 @@ impl Header<'_> {
     /// # Errors
     /// When there is none of a name, or more than one.
     pub(crate) fn positions(&self, wanted: &[&str]) -> Result<Vec<usize>, DataError> {
-        let position = |&name: &&str| {
-            let mut found = (0..self.names.len()).filter(|&at| self.names[at] == name);
-            match (found.next(), found.next()) {
-                (Some(at), None) => Ok(at),
-                (Some(_), Some(_)) => {
-                    Err(self.wrong(format!("column `{name}` stands there twice"), "remove one of them"))
-                }
-                (None, _) => Err(self.missing(wanted)),
-            }
+        let mut places: HashMap<&str, (usize, bool)> = HashMap::with_capacity(self.names.len());
+        for (at, name) in self.names.iter().enumerate() {
+            places.entry(name).and_modify(|(_, twice)| *twice = true).or_insert((at, false));
+        }
+        let position = |&name: &&str| match places.get(name) {
+            Some((at, false)) => Ok(*at),
+            Some((_, true)) => Err(self.wrong(format!("column `{name}` stands there twice"), "remove one of them")),
+            None => Err(self.missing(wanted)),
         };
         wanted.iter().map(position).collect()
     }
@@ -79,6 +79,9 @@ impl Header<'_> {
 
     /// What to do about a column that is not there.
     fn nearest(&self, name: &str, wanted: &[&str]) -> String {
+        if self.names.iter().any(|name| name.contains(char::REPLACEMENT_CHARACTER)) {
+            return "the first line is not UTF-8 text: save the file as UTF-8".to_owned();
+        }
         self.near(name, wanted).map_or_else(|| self.beginning(), |best| format!("there is a column `{best}`"))
     }
 
@@ -162,6 +165,11 @@ impl Row<'_> {
             (None, _) if field.is_empty() => Err(self.wrong(Some(at), RowProblem::NoNumber)),
             (None, _) => Err(self.wrong(Some(at), RowProblem::NotANumber(quoted(field)))),
         }
+    }
+
+    /// The complaint about a number whose logarithm is taken.
+    pub(crate) fn negative(&self, at: usize) -> DataError {
+        self.wrong(Some(at), RowProblem::NegativeForLog(quoted(self.fields.get(at))))
     }
 
     /// Adds ids that index a table: integers from 0.

@@ -51,7 +51,7 @@ fn in_blocks(project: &Project, file: &str, columns: usize, size: usize) -> Outc
     }
     let name = |(at, id): (usize, &u32)| match &log.fields[at].categories {
         Categories::Dictionary(names) => names[*id as usize].clone(),
-        Categories::Dense => panic!("texts"),
+        _ => panic!("texts"),
     };
     Ok(log.parts.categorical.chunks(columns).map(|row| row.iter().enumerate().map(name).collect()).collect())
 }

@@ -1,5 +1,6 @@
 //! One block's way into the log, with memory that the next block uses again.
 
+use super::bad_rows::BadRows;
 use super::blocks::{Block, Blocks};
 use super::cells::Cells;
 use super::row::{Header, Row};
@@ -15,8 +16,8 @@ pub(super) struct Work {
     piece: Piece,
     /// How many rows.
     pub(super) rows: u64,
-    /// The first complaint, and where its row starts in the unpacked content.
-    wrong: Option<(DataError, u64)>,
+    /// The complaints, and where their rows start in the unpacked content.
+    wrong: Vec<(DataError, u64)>,
 }
 
 impl Work {
@@ -37,12 +38,12 @@ impl Work {
         batch.iter().any(|work| !work.block.is_empty())
     }
 
-    /// Makes a piece of the block.
+    /// Makes a piece of the block, up to the first wrong row unless such are tolerated.
     pub(super) fn parse(
         &mut self,
         header: &Header,
         delimiter: u8,
-        fill: Option<f32>,
+        (fill, tolerant): (Option<f32>, bool),
         read: impl Fn(&Row, &mut Piece) -> Result<(), DataError>,
     ) {
         let Self { block, cells, piece, rows, wrong } = self;
@@ -50,9 +51,14 @@ impl Work {
         *rows = cells.records().len() as u64;
         for &record in cells.records() {
             let row = Row { header, fields: cells.fields(block, record), fill };
+            let before = piece.mark();
             if let Err(error) = row.check_count().and_then(|()| read(&row, piece)) {
-                *wrong = Some((error, block.offset + u64::from(record.start)));
-                return;
+                piece.back_to(before);
+                wrong.push((error, block.offset + u64::from(record.start)));
+                *rows -= 1;
+                if !tolerant {
+                    return;
+                }
             }
         }
     }
@@ -60,12 +66,12 @@ impl Work {
     /// Adds the piece to the log.
     ///
     /// # Errors
-    /// The complaint about the block, with its line, or the log's about the piece.
-    pub(super) fn append(&mut self, header: &Header, log: &mut RawLog) -> Result<(), DataError> {
-        match self.wrong.take() {
-            Some((error, byte)) => Err(header.locate(error, byte)),
-            None => log.append(&mut self.piece),
+    /// The first complaint about the block that is not tolerated, with its line, or the log's about the piece.
+    pub(super) fn append(&mut self, header: &Header, log: &mut RawLog, bad: &mut BadRows) -> Result<(), DataError> {
+        for (error, byte) in self.wrong.drain(..) {
+            bad.add(error, |error| header.locate(error, byte))?;
         }
+        log.append(&mut self.piece)
     }
 
     /// Takes the names of the columns off the content; none when there is no record.
