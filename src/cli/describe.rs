@@ -213,7 +213,12 @@ fn numbers(description: &Description) -> String {
         let range = figures.map(|figures| [figures.min, figures.mean, figures.max]);
         let range = range.map_or_else(|| [(); 3].map(|()| none()), |of| of.map(|x| readable::number(Some(x), 4)));
         let zeros = column.values.values().map(|of| of.map_or_else(none, |figures| percent(figures.zeros)));
-        let scaled = if column.scaling.is_some() { "to mean 0, variance 1" } else { "" };
+        let scaled = match &column.scaling {
+            None => "",
+            Some(scaling) if !scaling.log1p => "to mean 0, variance 1",
+            Some(scaling) if (scaling.mean, scaling.deviation) == (0.0, 1.0) => "ln(1 + x)",
+            Some(_) => "ln(1 + x), to mean 0, variance 1",
+        };
         std::iter::once(column.name.clone()).chain(range).chain(zeros).chain([scaled.to_owned()]).collect()
     });
     let first = [("number", false), ("min", true), ("mean", true), ("max", true)];

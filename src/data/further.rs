@@ -16,8 +16,6 @@ use super::{DataError, Dataset, Encoding, FieldEncoding, Parts, Schema};
 pub struct LogReader {
     /// The data set; the names of its own files are left out, as they mean nothing to other rows.
     pub dataset: Dataset,
-    /// Replaces missing, NaN or infinite numbers; without it they are errors.
-    pub fill: Option<f32>,
 }
 
 impl LogReader {
@@ -25,12 +23,12 @@ impl LogReader {
     pub const FILE: &str = "reader.json";
 
     /// How rows of this data set are read.
-    pub fn new(dataset: &Dataset, fill: Option<f32>) -> Self {
+    pub fn new(dataset: &Dataset) -> Self {
         let mut dataset = dataset.clone();
         if let Dataset::Csv(log) = &mut dataset {
             (log.train, log.test) = (String::new(), None);
         }
-        Self { dataset, fill }
+        Self { dataset }
     }
 
     /// Reads a `reader.json`.
@@ -89,7 +87,7 @@ impl FurtherColumns {
         parts: &mut Parts,
     ) -> Result<(), DataError> {
         for ((&at, field), encoding) in self.categorical.iter().zip(&schema.fields).zip(&encoding.fields) {
-            // every field that `Preprocess` writes ends with the row of the unknown
+            // every field that `Preprocess` writes ends with the row of the unknown, but for hashed ones, which have none
             let unknown = field.size as u32 - 1;
             parts.categorical.push(encoding.id_of(row, at, unknown)?);
         }
@@ -126,11 +124,8 @@ impl FieldEncoding {
                 let id = row.id(at)?;
                 if id < unknown && unseen.binary_search(&id).is_err() { id } else { unknown }
             }
-            Self::Dictionary(values) => {
-                let text = row.text(at)?;
-                let place = values.binary_search_by(|value| value.as_str().cmp(text));
-                // a dictionary has no more values than ids can number
-                place.map_or(unknown, |place| place as u32)
+            Self::Dictionary(_) | Self::Hashed { .. } => {
+                self.id(row.text(at)?, unknown as usize + 1).unwrap_or(unknown)
             }
         })
     }

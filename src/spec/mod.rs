@@ -29,8 +29,7 @@ pub use diagnostic::{Look, Origin, Problem, Problems, Source};
 pub use fetch::fetched_as;
 pub use pipeline::{
     BuildModel, By, Compare, CompareRow, Download, Evaluate, Fails, Fetch, Fill, Golden, Held, Init, On, Pipeline,
-    Predict,
-    Preprocess, Reference, Stage, Test, Toy, Train, Valid, WhenMissing,
+    Predict, Preprocess, Reference, Stage, Test, Toy, Train, Valid, WhenMissing,
 };
 pub use places::Places;
 pub use suggest::{did_you_mean, nearest};

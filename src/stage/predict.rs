@@ -119,6 +119,8 @@ fn score<D: Kernels>(
     let known = cx.digests.length_and_digest(&cx.root.join(&stage.rows));
     let (bytes, digest) = known.map_err(|source| stage.unreadable(cx.root, &source))?;
 
+    // what stands for a missing number, each column's encoding says
+    let fill = encoding.numerical.iter().any(|scaling| scaling.missing.is_some()).then_some(f32::NAN);
     cx.progress.begin(bytes, "bytes");
     let file = Path::new(&stage.rows);
     let mut scoring = Scoring::new(stage, &schema, &network, out)?;
@@ -126,7 +128,7 @@ fn score<D: Kernels>(
         cx.root,
         file,
         reader.layout(file),
-        reader.fill,
+        fill,
         |header| {
             let columns = FurtherColumns::of(&schema, &stage.keep, header)?;
             Ok(Waiting { columns, parts: Parts::default(), kept: Vec::new() })

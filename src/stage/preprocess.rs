@@ -41,7 +41,7 @@ impl Execute for Preprocess {
         let encoder = Encoder::of(&log, &split, &mut watch)?;
         out.write(EncodedDataset::SCHEMA, encoder.schema.to_json().as_bytes())?;
         out.write(Encoding::FILE, encoder.encoding.to_json().as_bytes())?;
-        out.write(LogReader::FILE, LogReader::new(&source.dataset, self.fill).to_json().as_bytes())?;
+        out.write(LogReader::FILE, LogReader::new(&source.dataset).to_json().as_bytes())?;
         write(&log, &split, &encoder, cx, out)?;
         let (rows, seconds) = (log.rows(), start.elapsed().as_secs_f64());
         cx.progress.note(&format!("{rows} rows in {seconds:.1} s, {:.0} rows/s", rows as f64 / seconds.max(1e-9)));

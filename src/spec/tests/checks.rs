@@ -161,7 +161,7 @@ fn files_are_fetched_from_the_web_and_are_the_data_sets() {
     4:7: `https://me:pw@a/census-income.data`: an address with a user name or a password in it is not fetched | give the file's address, like `https://example.org/train.csv.gz`; `path:` names a folder of this machine
     4:53: a SHA-256 has 64 hexadecimal digits | `sha256sum FILE` prints it; leave it out if it is not known
     5:7: the address does not end in a file's name | say what the file is called here: `file: "train.csv.gz"`
-    5:49: `CensusIncome` reads no file `census-income.dat` | did you mean `census-income.data`? its files are `census-income.data`, `census-income.test` (or the same with `.gz`); `file:` says what the file is called here
+    5:49: `CensusIncome` reads no file `census-income.dat` | did you mean `census-income.data`? its files are `census-income.data`, `census-income.test`, `census+income+kdd.zip` (or the same with `.gz`); `file:` says what the file is called here
     6:67: `census-income.test` is fetched twice
     "#);
     let csv = short_with(
