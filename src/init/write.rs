@@ -42,8 +42,15 @@ pub fn pipeline(name: &str, train: &str, look: &Look) -> String {
     list(&mut text, "labels", &labels);
     text += "            // Categories: each value gets an embedding; values that no training row has share one.\n";
     list(&mut text, "categorical", &look.names(Part::Categorical));
+    let numerical = look.names(Part::Numerical);
     text += "            // Numbers.\n";
-    list(&mut text, "numerical", &look.names(Part::Numerical));
+    list(&mut text, "numerical", &numerical);
+    if !numerical.is_empty() {
+        text += "            // Networks learn badly from numbers far from 1: these are brought to mean 0 and variance 1. For counts and\n\
+                 \x20           // amounts with a few very large ones, `Log1pStandardise` takes their logarithm first.\n";
+        let standardised = numerical.iter().map(|name| format!("{}: Standardise", quoted(name)));
+        entries(&mut text, "transforms: {", &standardised.collect::<Vec<_>>(), "},");
+    }
     text += "            // Rows of one user or search belong together? Name that column, which is then no feature, and measure\n\
              \x20           // with `metrics: [Auc, Gauc]`:  group: \"user\",\n";
     let left_out: Vec<&Column> = look.columns.iter().filter(|column| column.part == Part::LeftOut).collect();
@@ -56,9 +63,9 @@ pub fn pipeline(name: &str, train: &str, look: &Look) -> String {
     text += "        )),\n\
              \x20       // 60 % of the rows to learn from, 20 % to decide when to stop, 20 % to measure on, drawn by the seed.\n";
     let missing = look.columns.iter().any(|column| column.part == Part::Numerical && column.missing > 0);
-    let fill = if missing { ", fill: 0.0" } else { "" };
+    let fill = if missing { ", fill: Mean" } else { "" };
     if missing {
-        text += "        // `fill` stands for missing numbers, without which they are errors.\n";
+        text += "        // The mean of a column stands for its missing numbers, which are errors without `fill`.\n";
     }
     let _ = writeln!(
         text,
@@ -89,23 +96,28 @@ pub fn pipeline(name: &str, train: &str, look: &Look) -> String {
 
 /// `categorical: ["a", "b"],` over as many lines as it takes.
 fn list(text: &mut String, field: &str, names: &[&str]) {
-    let start = format!("            {field}: [");
-    let one = names.iter().map(|name| to_ron(&(*name).to_owned())).collect::<Vec<_>>();
-    let whole = format!("{start}{}],", one.join(", "));
+    let names: Vec<String> = names.iter().map(|name| to_ron(&(*name).to_owned())).collect();
+    entries(text, &format!("{field}: ["), &names, "],");
+}
+
+/// Entries between an opening and a closing bracket, over as many lines as it takes.
+fn entries(text: &mut String, open: &str, entries: &[String], close: &str) {
+    let start = format!("            {open}");
+    let whole = format!("{start}{}{close}", entries.join(", "));
     if whole.chars().count() <= WIDE {
         let _ = writeln!(text, "{whole}");
         return;
     }
     let _ = writeln!(text, "{start}");
     let mut line = String::new();
-    for name in one {
+    for name in entries {
         if !line.is_empty() && line.chars().count() + name.chars().count() + 18 > WIDE {
             let _ = writeln!(text, "                {}", line.trim_end());
             line.clear();
         }
         let _ = write!(line, "{name}, ");
     }
-    let _ = writeln!(text, "                {}\n            ],", line.trim_end());
+    let _ = writeln!(text, "                {}\n            {close}", line.trim_end());
 }
 
 #[cfg(test)]

@@ -69,6 +69,9 @@ fn a_file_becomes_a_model_and_predictions() {
                 categorical: ["user_id", "shop"],
                 // Numbers.
                 numerical: ["price", "age"],
+                // Networks learn badly from numbers far from 1: these are brought to mean 0 and variance 1. For counts and
+                // amounts with a few very large ones, `Log1pStandardise` takes their logarithm first.
+                transforms: {"price": Standardise, "age": Standardise},
                 // Rows of one user or search belong together? Name that column, which is then no feature, and measure
                 // with `metrics: [Auc, Gauc]`:  group: "user",
                 // Left out:
@@ -77,8 +80,8 @@ fn a_file_becomes_a_model_and_predictions() {
                 //   "country": the same in all rows
             )),
             // 60 % of the rows to learn from, 20 % to decide when to stop, 20 % to measure on, drawn by the seed.
-            // `fill` stands for missing numbers, without which they are errors.
-            "preprocess": Preprocess(from: "download", test: Random(0.2), valid: FromTrain(0.25), seed: 1, fill: 0.0),
+            // The mean of a column stands for its missing numbers, which are errors without `fill`.
+            "preprocess": Preprocess(from: "download", test: Random(0.2), valid: FromTrain(0.25), seed: 1, fill: Mean),
             // `mtorec list models` and `mtorec list balancers` show what else may stand here.
             "model": BuildModel(data: "preprocess", arch: Mmoe(experts: 4), sizes: Small),
             "train": Train(model: "model", data: "preprocess", balancer: Ls(), epochs: 30, batch: 64, patience: 5),
