@@ -205,13 +205,14 @@ impl Encoder {
             return Ok(chunk.numerical);
         }
         let scalings = &self.encoding.numerical;
+        let columns = scalings.len().max(1);
         numbers.clear();
         numbers.extend_from_slice(chunk.numerical);
-        for row in numbers.chunks_mut(scalings.len().max(1)) {
-            for (value, scaling) in row.iter_mut().zip(scalings) {
-                *value = scaling.apply(*value);
+        numbers.par_chunks_mut(columns * STRETCH).for_each(|stretch| {
+            for row in stretch.chunks_mut(columns) {
+                row.iter_mut().zip(scalings).for_each(|(value, scaling)| *value = scaling.apply(*value));
             }
-        }
+        });
         match numbers.iter().position(|number| !number.is_finite()) {
             None => Ok(numbers),
             Some(at) => {
@@ -284,17 +285,20 @@ fn scalings(
     watch: &mut dyn FnMut() -> Result<(), DataError>,
 ) -> Result<Vec<Scaling>, DataError> {
     let columns = log.numerical.len();
-    let mut sums = |of: &dyn Fn(usize, f32) -> f64| -> Result<Vec<f64>, DataError> {
+    // columns side by side, the rows of each in their order: no bit depends on the threads
+    let mut sums = |of: &(dyn Fn(usize, f32) -> f64 + Sync)| -> Result<Vec<f64>, DataError> {
         let mut sums = vec![0.0; columns];
         log.chunks(|chunk| {
             let parts = split.of(chunk.first, chunk.rows);
-            let training =
-                chunk.numerical.chunks_exact(columns.max(1)).zip(parts).filter(|(_, part)| **part == Part::Train);
-            for (row, _) in training {
-                for ((at, sum), value) in sums.iter_mut().enumerate().zip(row) {
-                    *sum += of(at, *value);
+            let rows = || chunk.numerical.chunks_exact(columns.max(1)).zip(parts);
+            sums.par_chunks_mut(TOGETHER).enumerate().for_each(|(group, sums)| {
+                let first = group * TOGETHER;
+                for (row, _) in rows().filter(|(_, part)| **part == Part::Train) {
+                    for ((at, sum), value) in (first..).zip(sums.iter_mut()).zip(&row[first..]) {
+                        *sum += of(at, *value);
+                    }
                 }
-            }
+            });
             watch()
         })?;
         Ok(sums)
