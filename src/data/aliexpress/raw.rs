@@ -3,35 +3,59 @@
 
 use std::path::Path;
 
-use super::{CATEGORICAL, Country, NUMERICAL, TASKS, categorical_names, numerical_names};
+use super::{Country, TASKS, categorical_names, numerical_names};
 use crate::data::delimited::{Layout, Reading, Row, members};
 use crate::data::error::{RowProblem, quoted};
 use crate::data::log::{Piece, RawField, RawLog, dictionary_fields};
 use crate::data::{DataError, FoundFile, Role, SourceFile};
 
-/// Columns of the user files: the search, seven categories, 23 numbers, two categories.
-const USER_COLUMNS: usize = 33;
-/// Columns of the item files: the search, numbers and categories, the label.
-const ITEM_COLUMNS: usize = 49;
 /// The label's column, from 0: 0 shown, 1 clicked, 2 bought.
 const LABEL: usize = 48;
+/// Logs that are in memory together: users, items and what they are joined to.
+const LOGS: usize = 3;
 
-/// From 0, where the published description counts from 1.
-fn user_categorical() -> Vec<usize> {
-    (1..8).chain([31, 32]).collect()
+/// One side of the join. Columns count from 0, where the published description counts from 1; the first is the search.
+struct Side {
+    /// What the columns are called in complaints.
+    names: Vec<String>,
+    categorical: Vec<usize>,
+    numerical: Vec<usize>,
 }
 
-fn user_numerical() -> Vec<usize> {
-    (8..31).collect()
+impl Side {
+    fn users() -> Self {
+        Self::new("user", 33, (1..8).chain([31, 32]).collect(), (8..31).collect())
+    }
+
+    fn items() -> Self {
+        let categorical = vec![18, 33, 34, 35, 39, 40, 41];
+        let numerical = (1..LABEL).filter(|at| !categorical.contains(at)).collect();
+        Self::new("item", LABEL + 1, categorical, numerical)
+    }
+
+    fn new(name: &str, columns: usize, categorical: Vec<usize>, numerical: Vec<usize>) -> Self {
+        let names = (1..=columns).map(|number| format!("{name}_{number}")).collect();
+        Self { names, categorical, numerical }
+    }
+
+    /// Adds the search and the features of a row.
+    fn push(&self, row: &Row, piece: &mut Piece) -> Result<(), DataError> {
+        piece.push_group(row.integer(0)?);
+        for (field, &at) in self.categorical.iter().enumerate() {
+            piece.push_category(field, row.text(at)?);
+        }
+        row.numbers(&self.numerical, &mut piece.parts.numerical)
+    }
 }
 
-fn item_categorical() -> Vec<usize> {
-    vec![18, 33, 34, 35, 39, 40, 41]
-}
-
-fn item_numerical() -> Vec<usize> {
-    let categorical = item_categorical();
-    (1..LABEL).filter(|at| !categorical.contains(at)).collect()
+/// Click and conversion.
+fn labels(row: &Row) -> Result<[u8; 2], DataError> {
+    match row.text(LABEL)? {
+        "0" | "0.0" => Ok([0, 0]),
+        "1" | "1.0" => Ok([1, 0]),
+        "2" | "2.0" => Ok([1, 1]),
+        other => Err(row.wrong(Some(LABEL), RowProblem::NotAStep(quoted(other.as_bytes())))),
+    }
 }
 
 /// User rows that are joined between two looks at the interrupt flag.
@@ -162,92 +186,64 @@ pub(super) fn read(country: Country, files: &[SourceFile], reading: &mut Reading
     let is_archive = |file: &&SourceFile| file.path.extension().is_some_and(|end| end.eq_ignore_ascii_case("zip"));
     files.iter().filter(is_archive).try_for_each(|file| reading.verify(file))?;
 
-    let mut users = RawLog::new(dictionary_fields(&categorical_names()[..9]), names("user", 23), vec!["user".into()]);
-    let mut items =
-        RawLog::new(dictionary_fields(&categorical_names()[9..]), names("item", 40), TASKS.map(str::to_owned).to_vec());
-    for log in [&mut users, &mut items] {
-        reading.share(log, 4);
-    }
-    let (columns_of_users, columns_of_items) = (names("user", USER_COLUMNS), names("item", ITEM_COLUMNS));
-    let columns_of_users: Vec<&str> = columns_of_users.iter().map(String::as_str).collect();
-    let columns_of_items: Vec<&str> = columns_of_items.iter().map(String::as_str).collect();
+    let sides = [Side::users(), Side::items()];
+    let (fields, numbers) = (categorical_names(), numerical_names());
+    let (of_users, of_items) = fields.split_at(sides[0].categorical.len());
+    let (numbers_of_users, numbers_of_items) = numbers.split_at(sides[0].numerical.len());
+    let tasks = TASKS.map(str::to_owned).to_vec();
+    let mut logs = [
+        // a user row is no sample yet: its label only counts it
+        RawLog::new(dictionary_fields(of_users), numbers_of_users.to_vec(), vec!["user".to_owned()]),
+        RawLog::new(dictionary_fields(of_items), numbers_of_items.to_vec(), tasks),
+    ];
+    logs.iter_mut().for_each(|log| reading.share(log, LOGS));
     // where the test rows start
     let mut boundaries = [0; 2];
     for (role, part) in PARTS {
         let place = Place::of(role, part, country, files, reading)?;
-        match role {
-            Role::UserTrain | Role::UserTest => {
-                if role == Role::UserTest {
-                    boundaries[0] = users.rows();
-                }
-                let layout = Layout { delimiter: b',', names: Some(&columns_of_users), quotes: true };
-                let (categorical, numerical) = (user_categorical(), user_numerical());
-                place.read(reading, layout, &mut users, |row, piece| {
-                    piece.push_group(row.integer(0)?);
-                    push_features(row, piece, &categorical, &numerical)?;
-                    // a user row is no sample yet: this only counts it
-                    piece.parts.labels.push(0);
-                    Ok(())
-                })?;
-            }
-            _ => {
-                if role == Role::ItemTest {
-                    boundaries[1] = items.rows();
-                }
-                let layout = Layout { delimiter: b',', names: Some(&columns_of_items), quotes: true };
-                let (categorical, numerical) = (item_categorical(), item_numerical());
-                place.read(reading, layout, &mut items, |row, piece| {
-                    piece.push_group(row.integer(0)?);
-                    push_features(row, piece, &categorical, &numerical)?;
-                    piece.parts.labels.extend(match row.text(LABEL)? {
-                        "0" | "0.0" => [0, 0],
-                        "1" | "1.0" => [1, 0],
-                        "2" | "2.0" => [1, 1],
-                        other => {
-                            return Err(row.wrong(Some(LABEL), RowProblem::NotAStep(quoted(other.as_bytes()))));
-                        }
-                    });
-                    Ok(())
-                })?;
-            }
+        let has_labels = matches!(role, Role::ItemTrain | Role::ItemTest);
+        let at = usize::from(has_labels);
+        let (side, log) = (&sides[at], &mut logs[at]);
+        if matches!(role, Role::UserTest | Role::ItemTest) {
+            boundaries[at] = log.rows();
         }
+        let names: Vec<&str> = side.names.iter().map(String::as_str).collect();
+        let layout = Layout { delimiter: b',', names: Some(&names), quotes: true };
+        place.read(reading, layout, log, |row, piece| {
+            side.push(row, piece)?;
+            match has_labels {
+                true => piece.parts.labels.extend(labels(row)?),
+                false => piece.parts.labels.push(0),
+            }
+            Ok(())
+        })?;
     }
-    join(users, items, boundaries, reading)
+    let widths = sides.map(|side| (side.categorical.len(), side.numerical.len()));
+    join(logs, widths, boundaries, reading)
 }
 
-fn push_features(row: &Row, piece: &mut Piece, categorical: &[usize], numerical: &[usize]) -> Result<(), DataError> {
-    for (field, &at) in categorical.iter().enumerate() {
-        piece.push_category(field, row.text(at)?);
-    }
-    row.numbers(numerical, &mut piece.parts.numerical)
-}
-
-/// `user_1`, …
-fn names(side: &str, count: usize) -> Vec<String> {
-    (1..=count).map(|number| format!("{side}_{number}")).collect()
-}
-
-/// Joins both sides, training rows with training rows and test rows with test rows.
+/// Joins users and items, training rows with training rows and test rows with test rows; `widths` are how many categories and
+/// numbers each has, `boundaries` where its test rows start.
 fn join(
-    mut users: RawLog,
-    mut items: RawLog,
+    mut logs: [RawLog; 2],
+    widths: [(usize, usize); 2],
     boundaries: [usize; 2],
     reading: &mut Reading,
 ) -> Result<RawLog, DataError> {
-    let fields: Vec<RawField> =
-        std::mem::take(&mut users.fields).into_iter().chain(std::mem::take(&mut items.fields)).collect();
-    let tasks = TASKS.map(str::to_owned).to_vec();
-    let mut log = RawLog::new(fields, numerical_names(), tasks);
-    reading.share(&mut log, 4);
+    let fields: Vec<RawField> = logs.iter_mut().flat_map(|log| std::mem::take(&mut log.fields)).collect();
+    let mut log = RawLog::new(fields, numerical_names(), TASKS.map(str::to_owned).to_vec());
+    reading.share(&mut log, LOGS);
+    let [users, items] = logs;
     let (users, items) = (users.into_table()?, items.into_table()?);
     let [users, items] = [users.view(), items.view()];
     let (searches, keys) = (users.group.unwrap_or_default(), items.group.unwrap_or_default());
+    let too_many = |_| DataError::request("there are more than 2^32 item rows", "split the log into several");
     let parts = [(0..boundaries[0], 0..boundaries[1]), (boundaries[0]..users.rows, boundaries[1]..items.rows)];
     let mut test_rows = 0;
     for (part, (of_users, of_items)) in parts.into_iter().enumerate() {
         let first = of_items.start;
         let keys = &keys[of_items];
-        let mut order: Vec<u32> = (0..u32::try_from(keys.len()).unwrap_or(u32::MAX)).collect();
+        let mut order: Vec<u32> = (0..u32::try_from(keys.len()).map_err(too_many)?).collect();
         // in the order of the file within a search
         order.sort_by_key(|row| keys[*row as usize]);
         for user in of_users {
@@ -255,11 +251,12 @@ fn join(
             let start = order.partition_point(|row| keys[*row as usize] < search);
             let partners = order[start..].iter().take_while(|row| keys[**row as usize] == search);
             for item in partners.map(|row| first + *row as usize) {
-                log.parts.categorical.extend_from_slice(&users.categorical[user * 9..][..9]);
-                log.parts.categorical.extend_from_slice(&items.categorical[item * 7..][..CATEGORICAL - 9]);
-                log.parts.numerical.extend_from_slice(&users.numerical[user * 23..][..23]);
-                log.parts.numerical.extend_from_slice(&items.numerical[item * 40..][..NUMERICAL - 23]);
-                log.parts.labels.extend_from_slice(&items.labels[item * 2..][..2]);
+                for ((side, row), (categorical, numerical)) in [(&users, user), (&items, item)].into_iter().zip(widths)
+                {
+                    log.parts.categorical.extend_from_slice(&side.categorical[row * categorical..][..categorical]);
+                    log.parts.numerical.extend_from_slice(&side.numerical[row * numerical..][..numerical]);
+                }
+                log.parts.labels.extend_from_slice(&items.labels[item * TASKS.len()..][..TASKS.len()]);
                 log.parts.group.get_or_insert_default().push(search);
                 test_rows += part;
             }
@@ -282,6 +279,7 @@ mod tests {
     use zip::ZipWriter;
     use zip::write::SimpleFileOptions;
 
+    use super::super::{CATEGORICAL, NUMERICAL};
     use super::*;
     use crate::data::fixtures::Project;
     use crate::data::{AliExpress, Categories, Dataset};
@@ -294,7 +292,7 @@ mod tests {
 
     fn user_text(users: &Users) -> String {
         let line = |&(search, row): &(i64, u32)| {
-            let fields = (1..USER_COLUMNS).map(|at| format!(",{}", row * 100 + at as u32));
+            let fields = (1..Side::users().names.len()).map(|at| format!(",{}", row * 100 + at as u32));
             format!("{search}{}\n", fields.collect::<String>())
         };
         users.iter().map(line).collect()
@@ -314,8 +312,12 @@ mod tests {
         for &(search, user) in users {
             for &(_, item, label) in items.iter().filter(|(other, ..)| *other == search) {
                 let of = |row: u32, columns: Vec<usize>| columns.into_iter().map(move |at| row * 100 + at as u32);
-                let categories = of(user, user_categorical()).chain(of(item, item_categorical())).collect();
-                let numbers = of(user, user_numerical()).chain(of(item, item_numerical())).map(|n| n as f32).collect();
+                let categories =
+                    of(user, Side::users().categorical).chain(of(item, Side::items().categorical)).collect();
+                let numbers = of(user, Side::users().numerical)
+                    .chain(of(item, Side::items().numerical))
+                    .map(|n| n as f32)
+                    .collect();
                 rows.push((categories, numbers, [[0, 0], [1, 0], [1, 1]][usize::from(label)], search));
             }
         }
