@@ -1,5 +1,9 @@
 //! When rows were logged: numbers or dates, as far as a split by time needs them.
 
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::Offset;
+
 /// A moment as a log writes it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Time {
@@ -65,84 +69,11 @@ impl Times {
     }
 }
 
-/// Seconds since 1970.
+/// Seconds since 1970; without a zone, of UTC.
 fn date(text: &str) -> Option<f64> {
-    if !text.is_ascii() || text.len() < 10 {
-        return None;
-    }
-    let (date, rest) = text.split_at(10);
-    let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
-    let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    let lengths = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let length = *lengths.get(usize::try_from(month).ok()?.checked_sub(1)?)?;
-    if !(1..=length).contains(&day) {
-        return None;
-    }
-    // every fourth year before this one had a leap day, but for those of whole centuries, but for every fourth of these
-    let before = year + 3999;
-    let years = 365 * before + before / 4 - before / 100 + before / 400;
-    const UNTIL_1970: i64 = 365 * 5969 + 5969 / 4 - 5969 / 100 + 5969 / 400;
-    let days = years - UNTIL_1970 + lengths[..month as usize - 1].iter().sum::<i64>() + day - 1;
-    Some(days as f64 * 86_400.0 + if rest.is_empty() { 0.0 } else { time_of_day(rest.strip_prefix(['T', 't', ' '])?)? })
-}
-
-/// Seconds since midnight UTC.
-fn time_of_day(text: &str) -> Option<f64> {
-    let zone = text.find(['Z', 'z', '+', '-']).unwrap_or(text.len());
-    let (clock, zone) = text.split_at(zone);
-    let (hour, minute, second) = match clock.len() {
-        5 => {
-            let [hour, minute] = numbers(clock, ':', [2, 2])?;
-            (hour, minute, 0.0)
-        }
-        _ => {
-            let [hour, minute, second] = numbers(clock.get(..8)?, ':', [2, 2, 2])?;
-            let fraction = match clock[8..].strip_prefix(['.', ',']) {
-                Some(digits) if all_digits(digits) => format!("0.{digits}").parse().ok()?,
-                Some(_) => return None,
-                None if clock.len() == 8 => 0.0,
-                None => return None,
-            };
-            (hour, minute, second as f64 + fraction)
-        }
-    };
-    // 60 is a leap second
-    if hour > 23 || minute > 59 || second >= 61.0 {
-        return None;
-    }
-    Some((hour * 3600 + minute * 60 - offset(zone)?) as f64 + second)
-}
-
-/// Seconds that a zone is ahead of UTC.
-fn offset(zone: &str) -> Option<i64> {
-    let sign = match zone.chars().next() {
-        None => return Some(0),
-        Some('Z' | 'z') => return (zone.len() == 1).then_some(0),
-        Some('-') => -1,
-        Some(_) => 1,
-    };
-    let zone = &zone[1..];
-    let [hours, minutes] = match zone.len() {
-        2 => [numbers::<1>(zone, ':', [2])?[0], 0],
-        4 => numbers(&format!("{}:{}", &zone[..2], &zone[2..]), ':', [2, 2])?,
-        _ => numbers(zone, ':', [2, 2])?,
-    };
-    (hours < 24 && minutes < 60).then_some(sign * (hours * 3600 + minutes * 60))
-}
-
-/// Numbers of so many digits each, with a sign between them.
-fn numbers<const N: usize>(text: &str, between: char, digits: [usize; N]) -> Option<[i64; N]> {
-    let mut found = text.split(between);
-    let mut numbers = [0; N];
-    for (number, digits) in numbers.iter_mut().zip(digits) {
-        let text = found.next().filter(|text| text.len() == digits && all_digits(text))?;
-        *number = text.parse().ok()?;
-    }
-    found.next().is_none().then_some(numbers)
-}
-
-fn all_digits(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+    let in_utc = |time: DateTime| Offset::UTC.to_timestamp(time).ok();
+    let time = text.parse::<Timestamp>().ok().or_else(|| text.parse::<DateTime>().ok().and_then(in_utc))?;
+    Some(time.as_second() as f64 + f64::from(time.subsec_nanosecond()) / 1e9)
 }
 
 #[cfg(test)]
