@@ -63,18 +63,8 @@ impl Display for Chart {
         let x = if self.diagonal { x } else { x.whole() };
         let also = across.filter(|_| self.diagonal).chain(self.level);
         let y = Axis::around(points().map(|(_, y)| *y).chain(also), height, true);
-        writeln!(f, r#"<figure class="chart"><figcaption>{}</figcaption>"#, Escaped(&self.title))?;
-        writeln!(
-            f,
-            r#"<svg role="img" aria-label="{}" viewBox="0 0 {} {}"><g transform="translate({left} {top})">"#,
-            Escaped(&self.title),
-            size[0],
-            size[1]
-        )?;
-        for (at, text) in x.ticks() {
-            write!(f, r#"<path class="grid" d="M{at:.1} 0V{height}"/>"#)?;
-            writeln!(f, r#"<text class="tick middle" x="{at:.1}" y="{}">{text}</text>"#, height + 14.0)?;
-        }
+        begin(f, "chart", &self.title, size, [left, top])?;
+        ticks_below(f, &x, height)?;
         for (at, text) in y.ticks() {
             write!(f, r#"<path class="grid" d="M0 {at:.1}H{width}"/>"#)?;
             writeln!(f, r#"<text class="tick end" x="-6" y="{:.1}">{text}</text>"#, at + 3.5)?;
@@ -140,6 +130,31 @@ impl Display for Chart {
         }
         writeln!(f, "</figure>")
     }
+}
+
+/// Begins a figure and its drawing of this size, in which the plot has its origin here.
+pub(super) fn begin(f: &mut Formatter, class: &str, title: &str, size: [f64; 2], origin: [f64; 2]) -> fmt::Result {
+    let (title, [width, height], [x, y]) = (Escaped(title), size, origin);
+    writeln!(f, r#"<figure class="{class}"><figcaption>{title}</figcaption>"#)?;
+    writeln!(
+        f,
+        r#"<svg role="img" aria-label="{title}" viewBox="0 0 {width} {height}"><g transform="translate({x} {y})">"#
+    )
+}
+
+/// The ticks of a horizontal axis below a plot of this height, and their lines through it; where numbers are long, only every
+/// other tick has one.
+pub(super) fn ticks_below(f: &mut Formatter, axis: &Axis, height: f64) -> fmt::Result {
+    const LONG: usize = 6;
+    let ticks = axis.ticks();
+    let every = if ticks.iter().any(|(_, text)| text.chars().count() > LONG) { 2 } else { 1 };
+    for (number, (at, text)) in ticks.iter().enumerate() {
+        writeln!(f, r#"<path class="grid" d="M{at:.1} 0V{height}"/>"#)?;
+        if number % every == 0 {
+            writeln!(f, r#"<text class="tick middle" x="{at:.1}" y="{}">{text}</text>"#, height + 14.0)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use super::chart::{begin, ticks_below};
 use crate::comparison::{Difference, Table};
 use crate::metric::Better;
 use crate::svg::{Axis, Escaped, shortened};
@@ -103,23 +104,8 @@ impl Display for Forest {
             [low, high]
         });
         let x = Axis::around(ends.chain([0.0]), WIDTH, false);
-        writeln!(f, r#"<figure class="forest"><figcaption>{}</figcaption>"#, Escaped(&self.title))?;
-        writeln!(
-            f,
-            r#"<svg role="img" aria-label="{}" viewBox="0 0 {} {}"><g transform="translate({LEFT} {TOP})">"#,
-            Escaped(&self.title),
-            size[0],
-            size[1]
-        )?;
-        let ticks = x.ticks();
-        // small numbers are long: every other one then
-        let every = if ticks.iter().any(|(_, text)| text.chars().count() > 6) { 2 } else { 1 };
-        for (at, (place, text)) in ticks.iter().enumerate() {
-            write!(f, r#"<path class="grid" d="M{place:.1} 0V{height}"/>"#)?;
-            if at % every == 0 {
-                writeln!(f, r#"<text class="tick middle" x="{place:.1}" y="{}">{text}</text>"#, height + 14.0)?;
-            }
-        }
+        begin(f, "forest", &self.title, size, [LEFT, TOP])?;
+        ticks_below(f, &x, height)?;
         writeln!(f, r#"<path class="level" d="M{:.1} 0V{height}"/>"#, x.at(0.0))?;
         for (at, Plotted { name, difference, p, verdict }) in self.rows.iter().enumerate() {
             let y = (at as f64 + 0.5) * ROW;
