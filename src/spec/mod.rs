@@ -172,8 +172,8 @@ pub fn kind_of_file(path: &Path) -> Option<String> {
     tree.name().map(str::to_owned)
 }
 
-/// The file beside `path` whose name comes nearest.
-fn neighbour(path: &Path) -> Option<PathBuf> {
+/// The file beside `path` whose name comes nearest, for one that is not there.
+pub fn neighbour(path: &Path) -> Option<PathBuf> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut names: Vec<String> =
         std::fs::read_dir(folder).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{External, StageError};
 use crate::model::{CheckpointError, Network, read_checkpoint};
-use crate::spec::nearest;
+use crate::spec::neighbour;
 use crate::store::FileDigests;
 use crate::tensor::Kernels;
 
@@ -53,7 +53,7 @@ fn unreadable(file: &str, root: &Path, source: &io::Error) -> StageError {
             "`init: Checkpoint(..)` takes a safetensors file that can be read".to_owned(),
         );
     }
-    let hint = match neighbour(&root.join(file)) {
+    let hint = match neighbour(&root.join(file)).as_deref().and_then(Path::file_name) {
         Some(name) => format!("did you mean `{}`?", Path::new(file).with_file_name(name).display()),
         None => format!(
             "put it there or name another file (a relative path starts at `{}`); without `init` the parameters are drawn",
@@ -61,15 +61,6 @@ fn unreadable(file: &str, root: &Path, source: &io::Error) -> StageError {
         ),
     };
     wrong(format!("there is no checkpoint `{file}`"), hint)
-}
-
-/// The file in the same folder whose name comes nearest.
-fn neighbour(path: &Path) -> Option<String> {
-    let entries = std::fs::read_dir(path.parent()?).ok()?;
-    let mut names: Vec<String> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
-    names.sort();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    nearest(path.file_name()?.to_str()?, &names).map(str::to_owned)
 }
 
 fn not_safetensors(file: &str, path: &Path, source: &safetensors::SafeTensorError) -> StageError {

@@ -13,7 +13,7 @@ use super::evaluate::{ROWS, predict};
 use super::{Context, Device, Execute, External, Inputs, Outcome, StageError};
 use crate::data::{EncodedDataset, Encoding, Field, FurtherColumns, LogReader, Parts, Rows, Schema, each_row};
 use crate::model::Network;
-use crate::spec::{Predict, nearest};
+use crate::spec::{Predict, neighbour};
 use crate::store::{Draft, FileDigests};
 use crate::tensor::{Cpu, Kernels, Workspace};
 
@@ -77,18 +77,10 @@ impl Execute for Predict {
 impl Predict {
     fn unreadable(&self, root: &Path, source: &io::Error) -> StageError {
         let file = &self.rows;
-        let path = root.join(file);
-        let mut names: Vec<String> = match path.parent().map(std::fs::read_dir) {
-            Some(Ok(entries)) => entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect(),
-            _ => Vec::new(),
-        };
-        names.sort();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let near = path.file_name().and_then(|name| nearest(name.to_str()?, &names));
         StageError::Field {
             field: FIELD,
             message: format!("cannot read the rows to score, `{file}`: {source}"),
-            hint: match near {
+            hint: match neighbour(&root.join(file)).as_deref().and_then(Path::file_name) {
                 Some(near) => format!("did you mean `{}`?", Path::new(file).with_file_name(near).display()),
                 None => format!("name another file; a relative path starts at `{}`", root.display()),
             },
