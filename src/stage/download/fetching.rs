@@ -15,13 +15,20 @@ const FIELD: &str = "fetch";
 /// What is to be fetched and where to, relative to the project's folder.
 fn missing<'a>(stage: &'a Download, root: &Path) -> Vec<(&'a Fetch, PathBuf)> {
     let folder = folder(stage);
+    // an archive is of no use to whom has its contents
+    let has_contents = || stage.dataset.locate(root, Some(&folder)).is_ok();
     let wanted = |fetch: &'a Fetch| {
         let name = fetch.name()?;
         let file = fetched_as(&stage.dataset, &name)?;
         let there = [file.clone(), format!("{file}.gz")].iter().any(|name| root.join(&folder).join(name).is_file());
-        (!there).then(|| (fetch, folder.join(name)))
+        let enough = there || is_archive(&file) && has_contents();
+        (!enough).then(|| (fetch, folder.join(name)))
     };
     stage.fetch.iter().filter_map(wanted).collect()
+}
+
+fn is_archive(file: &str) -> bool {
+    Path::new(file).extension().is_some_and(|extension| extension == "zip")
 }
 
 fn folder(stage: &Download) -> PathBuf {
@@ -159,5 +166,17 @@ mod tests {
         fs::write(root.path().join("data/census/census-income.test.gz"), "").unwrap();
         assert!(lacks(&stage(None), root.path()).is_empty());
         assert_eq!(lacks(&stage(Some("other")), root.path()).len(), 2);
+    }
+
+    #[test]
+    fn an_archive_is_not_fetched_where_its_contents_are() {
+        let root = tempfile::tempdir().unwrap();
+        let mut stage = stage(None);
+        let url = "http://a/census+income+kdd.zip".to_owned();
+        stage.fetch = vec![Fetch { url: url.clone(), file: None, sha256: None }];
+        assert_eq!(lacks(&stage, root.path()), [format!("data/census/census+income+kdd.zip {url}")]);
+        fs::create_dir_all(root.path().join("data/census")).unwrap();
+        fs::write(root.path().join("data/census/census-income.test.gz"), "").unwrap();
+        assert!(lacks(&stage, root.path()).is_empty());
     }
 }
