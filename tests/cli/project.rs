@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -136,9 +136,10 @@ impl Project {
     /// Waits until training has written a checkpoint.
     pub fn wait_for_checkpoint(&self) {
         let scratch = self.path(".mtorec/scratch");
-        let any = |folder: &Path| fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+        // under its own name: what is still being written aside is none
         wait_until("a checkpoint", || {
-            fs::read_dir(&scratch).is_ok_and(|keys| keys.flatten().any(|key| any(&key.path())))
+            let of = |key: fs::DirEntry| key.path().join("checkpoint.safetensors").exists();
+            fs::read_dir(&scratch).is_ok_and(|keys| keys.flatten().any(of))
         });
     }
 }
