@@ -191,13 +191,23 @@ fn device(name: &str) -> Result<Device, Failure> {
     let number = name.strip_prefix("cuda:").map(str::parse::<usize>);
     match (name, number) {
         ("cpu", _) => Ok(Device::Cpu),
-        ("cuda", _) | (_, Some(Ok(_))) => Err(Failure::call(format!("this build of mtorec has no device `{name}`"))
-            .hint("it computes on the processor only; leave `--device` out, or use `--device cpu`")),
-        _ => {
-            Err(Failure::call(format!("there is no device `{name}`"))
-                .hint("leave `--device` out, or use `--device cpu`"))
-        }
+        ("cuda", _) => cuda(name, 0),
+        (_, Some(Ok(number))) => cuda(name, number),
+        _ => Err(Failure::call(format!("there is no device `{name}`"))
+            .hint("`cpu` is the processor, `cuda` the first NVIDIA GPU, and `cuda:1` the second")),
     }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(_name: &str, number: usize) -> Result<Device, Failure> {
+    Ok(Device::Cuda(number))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(name: &str, _number: usize) -> Result<Device, Failure> {
+    Err(Failure::call(format!("this build of mtorec has no device `{name}`")).hint(
+        "`cargo build --release --features cuda` makes one that has; leave `--device` out to compute on the processor",
+    ))
 }
 
 #[cfg(test)]
@@ -220,7 +230,11 @@ mod tests {
             Err(Failure::Trouble { exit: Exit::Wrong, error, .. }) => error.to_string(),
             _ => panic!("`{name}` is no device here"),
         };
-        assert_eq!(message("cuda:1"), "this build of mtorec has no device `cuda:1`");
+        if cfg!(feature = "cuda") {
+            assert!(device("cuda").is_ok() && device("cuda:1").is_ok());
+        } else {
+            assert_eq!(message("cuda:1"), "this build of mtorec has no device `cuda:1`");
+        }
         assert_eq!(message("gpu"), "there is no device `gpu`");
         assert_eq!(message("cuda:x"), "there is no device `cuda:x`");
     }

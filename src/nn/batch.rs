@@ -60,6 +60,11 @@ impl<D: Kernels> BatchSlot<D> {
         Self { device: device.clone(), layout, current: Vec::new() }
     }
 
+    /// Where batches go.
+    pub fn device(&self) -> &D {
+        &self.device
+    }
+
     /// Where each field's rows lie.
     pub fn layout(&self) -> &FieldLayout {
         &self.layout

@@ -1,6 +1,5 @@
 //! Adam (Kingma & Ba, ICLR 2015) as PyTorch computes it.
 
-use dfdx::shapes::HasShape;
 use serde::{Deserialize, Serialize};
 
 use crate::registry::Describe;
@@ -103,7 +102,7 @@ impl<D: Kernels> AdamState<D> {
         match param.kind {
             Kind::Table { width } if rows_may_wait => {
                 if slot.taken.is_empty() {
-                    slot.taken = vec![step.index - 1; param.value.shape().0 / width];
+                    slot.taken = vec![step.index - 1; D::len(&param.value) / width];
                 }
                 let value = &mut param.value;
                 let table = WaitingTable { width, value, m: &mut slot.m, v: &mut slot.v, taken: &mut slot.taken };
@@ -183,7 +182,7 @@ impl<D: Kernels> AdamState<D> {
     }
 
     fn slot_of(&mut self, params: &Params<D>, id: ParamId) -> &mut AdamSlot<D> {
-        let (device, len) = (params.device(), params[id].value.shape().0);
+        let (device, len) = (params.device(), D::len(&params[id].value));
         self.slots[id.0].get_or_insert_with(|| AdamSlot::new(device.zeros(len), device.zeros(len), 0))
     }
 

@@ -43,5 +43,7 @@ pub fn recipe<'a>(
 fn device_kind(device: Device) -> &'static str {
     match device {
         Device::Cpu => "cpu",
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => "cuda",
     }
 }

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use super::{Context, Device, Execute, External, Inputs, Outcome, StageError, init};
+use super::{Context, Execute, External, Inputs, Outcome, StageError, init, on_device};
 use crate::data::{EncodedDataset, Schema};
 use crate::model::{ModelCard, Network, read_checkpoint, write_checkpoint};
 use crate::spec::{BuildModel, Init};
 use crate::store::{Artifact, Draft, FileDigests};
-use crate::tensor::{Cpu, Kernels, Kind, Owner};
+use crate::tensor::{Kernels, Kind, Owner};
 
 /// Where a model's description lies in an artifact.
 const CARD: &str = "model.json";
@@ -25,9 +25,7 @@ impl Execute for BuildModel {
     }
 
     fn run(&self, cx: &Context, inputs: &Inputs, out: &Draft) -> Result<Outcome, StageError> {
-        match cx.device {
-            Device::Cpu => build(self, &Cpu::default(), cx, inputs, out),
-        }
+        on_device!(cx.device, |device| build(self, device, cx, inputs, out))
     }
 }
 
@@ -48,7 +46,7 @@ fn build<D: Kernels>(
     write_model(&card, &network, out)?;
     let count = |owner: fn(Owner) -> bool| -> usize {
         let trained = network.params.iter().filter(|(_, param)| param.kind != Kind::Statistic && owner(param.owner));
-        trained.map(|(_, param)| dfdx::shapes::HasShape::shape(&param.value).0).sum()
+        trained.map(|(_, param)| D::len(&param.value)).sum()
     };
     let summary = format!(
         "{}: {} parameters, {} of them shared by the tasks{origin}",

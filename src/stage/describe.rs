@@ -8,7 +8,7 @@ use crate::data::{Description, EncodedDataset, Encoding, Rows, Schema, Source};
 use crate::model::{ModelCard, Sizes};
 use crate::registry::to_ron;
 use crate::store::Artifact;
-use crate::tensor::{Cpu, Kind, Owner};
+use crate::tensor::{Cpu, Kernels, Kind, Owner};
 
 /// The kinds of stages whose artifacts can be described.
 pub const DESCRIBED: [&str; 4] = ["Download", "Preprocess", "BuildModel", "Train"];
@@ -98,7 +98,7 @@ fn model(card: &ModelCard) -> Result<ModelFigures, StageError> {
     let network = build_network(card, 0, &Cpu::default())?;
     let count = |counts: &dyn Fn(Kind, Owner) -> bool| -> usize {
         let counted = network.params.iter().filter(|(_, param)| counts(param.kind, param.owner));
-        counted.map(|(_, param)| dfdx::shapes::HasShape::shape(&param.value).0).sum()
+        counted.map(|(_, param)| <Cpu as Kernels>::len(&param.value)).sum()
     };
     let trained = |kind| kind != Kind::Statistic;
     let of_task =

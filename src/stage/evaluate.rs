@@ -2,13 +2,13 @@
 
 use super::build_model::read_model;
 use super::loading::for_each_batch;
-use super::{Context, Device, Execute, Inputs, Outcome, StageError};
+use super::{Context, Execute, Inputs, Outcome, StageError, on_device};
 use crate::data::{EncodedDataset, Rows, Schema, batches};
 use crate::metric::{Evaluation, Scored};
 use crate::model::Network;
 use crate::spec::{Evaluate, On};
 use crate::store::Draft;
-use crate::tensor::{Cpu, Kernels, Mode, Tape, Workspace};
+use crate::tensor::{Kernels, Mode, Tape, Workspace};
 
 /// Where the numbers lie in an artifact: an [`Evaluation`].
 pub const METRICS: &str = "metrics.json";
@@ -21,9 +21,7 @@ impl Execute for Evaluate {
     const REVISION: u32 = 3;
 
     fn run(&self, cx: &Context, inputs: &Inputs, out: &Draft) -> Result<Outcome, StageError> {
-        match cx.device {
-            Device::Cpu => evaluate(self, &Cpu::default(), cx, inputs, out),
-        }
+        on_device!(cx.device, |device| evaluate(self, device, cx, inputs, out))
     }
 }
 

@@ -57,7 +57,12 @@ pub fn for_each_batch<D: Kernels>(
             let batch = slot.place(&mut parts);
             let raw = parts.swap_remove(0).raw;
             let _ = give_back.send(Assembled { raw, ids: before });
-            work(batch, range)?;
+            let worked = work(batch, range);
+            // what comes after a fault is not to be believed, whatever the work makes of it
+            if let Some(fault) = slot.device().fault() {
+                return Err(fault.into());
+            }
+            worked?;
         }
         Ok(())
     })
@@ -67,6 +72,7 @@ pub fn for_each_batch<D: Kernels>(
 mod tests {
     use super::*;
     use crate::data::{Field, Parts, Schema, batches};
+    use crate::tensor::gpu::emulated::Emulated;
     use crate::tensor::{Cpu, FieldLayout};
 
     fn rows(count: u32) -> (Schema, Rows) {
@@ -85,8 +91,12 @@ mod tests {
         (schema, rows)
     }
 
+    fn layout(schema: &Schema) -> FieldLayout {
+        FieldLayout::new(schema.fields.iter().map(|field| field.size), 4)
+    }
+
     fn slot(schema: &Schema) -> BatchSlot<Cpu> {
-        BatchSlot::new(&Cpu::default(), FieldLayout::new(schema.fields.iter().map(|field| field.size), 4))
+        BatchSlot::new(&Cpu::default(), layout(schema))
     }
 
     #[test]
@@ -120,5 +130,21 @@ mod tests {
         });
         assert!(matches!(outcome, Err(StageError::Interrupted)));
         assert_eq!(worked, 3);
+    }
+
+    #[test]
+    fn a_faulty_device_ends_the_loop_whatever_the_work_makes_of_it() {
+        let Some(gpu) = Emulated::open() else { return };
+        let (schema, rows) = rows(100);
+        let mut slot = BatchSlot::new(&gpu, layout(&schema));
+        gpu.fail_after(3);
+        let mut worked = 0;
+        let outcome = for_each_batch(&mut slot, &rows, None, (&batches(100, 4), 1), |_, _| {
+            worked += 1;
+            gpu.zeros(10);
+            if worked < 3 { Ok(()) } else { Err(StageError::Interrupted) }
+        });
+        let Err(StageError::Failed { message, .. }) = outcome else { panic!("a fault") };
+        assert_eq!((message.as_str(), worked), ("a pretended fault", 3));
     }
 }

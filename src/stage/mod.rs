@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::store::{Artifact, Digest, Draft, FileDigests};
+use crate::tensor::Fault;
 
 pub use evaluate::METRICS;
 pub use work::{Work, entries};
@@ -73,7 +74,34 @@ pub struct Lacking {
 pub enum Device {
     /// The processor.
     Cpu,
+    /// The NVIDIA GPU of this number.
+    #[cfg(feature = "cuda")]
+    Cuda(usize),
 }
+
+/// Does some work on a stage's device, whose type it is compiled for. What a device computes after a fault means nothing,
+/// so a fault is what comes of the work then.
+macro_rules! on_device {
+    ($device:expr, |$on:ident| $work:expr) => {
+        match $device {
+            $crate::stage::Device::Cpu => {
+                let $on = &$crate::tensor::Cpu::default();
+                $work
+            }
+            #[cfg(feature = "cuda")]
+            $crate::stage::Device::Cuda(number) => {
+                let opened = $crate::tensor::Cuda::open(number).map_err($crate::stage::StageError::from)?;
+                let $on = &opened;
+                let outcome = $work;
+                match $crate::tensor::Kernels::fault($on) {
+                    Some(fault) => Err(fault.into()),
+                    None => outcome,
+                }
+            }
+        }
+    };
+}
+pub(crate) use on_device;
 
 /// Where a stage says how far it is; bars on a terminal, plain lines elsewhere.
 pub trait Progress: Sync {
@@ -160,6 +188,12 @@ pub enum StageError {
     /// A model's file is wrong.
     #[error(transparent)]
     Checkpoint(#[from] crate::model::CheckpointError),
+}
+
+impl From<Fault> for StageError {
+    fn from(Fault { message, hint }: Fault) -> Self {
+        Self::Failed { message, hint }
+    }
 }
 
 impl StageError {

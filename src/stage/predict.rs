@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::build_model::read_model;
 use super::evaluate::{ROWS, predict};
-use super::{Context, Device, Execute, External, Inputs, Outcome, StageError};
+use super::{Context, Execute, External, Inputs, Outcome, StageError, on_device};
 use crate::data::{EncodedDataset, Encoding, Field, FurtherColumns, LogReader, Parts, Rows, Schema, each_row};
 use crate::model::Network;
 use crate::spec::{Predict, neighbour};
 use crate::store::{Draft, FileDigests};
-use crate::tensor::{Cpu, Kernels, Workspace};
+use crate::tensor::{Kernels, Workspace};
 
 /// Where the probabilities lie in an artifact.
 pub const PREDICTIONS: &str = "predictions.csv";
@@ -68,9 +68,7 @@ impl Execute for Predict {
     }
 
     fn run(&self, cx: &Context, inputs: &Inputs, out: &Draft) -> Result<Outcome, StageError> {
-        match cx.device {
-            Device::Cpu => score(self, &Cpu::default(), cx, inputs, out),
-        }
+        on_device!(cx.device, |device| score(self, device, cx, inputs, out))
     }
 }
 

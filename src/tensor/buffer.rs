@@ -1,9 +1,11 @@
-//! Flat buffers: rank-1 dfdx tensors, and the one place that looks at their memory directly.
+//! Flat buffers: on the CPU rank-1 dfdx tensors, and the one place that looks at their memory directly.
 
-use dfdx::tensor::{Cpu, Tensor};
+use dfdx::tensor::Cpu;
+
+use super::Kernels;
 
 /// `len` f32 values on device `D`.
-pub type Buffer<D> = Tensor<(usize,), f32, D>;
+pub type Buffer<D> = <D as Kernels>::Buffer;
 
 /// Slices of a CPU buffer; dfdx offers single elements only.
 pub trait CpuSlice {

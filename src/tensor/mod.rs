@@ -7,6 +7,8 @@
 
 mod buffer;
 pub mod cpu;
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) mod gpu;
 mod index;
 pub mod kernels;
 pub mod op;
@@ -16,9 +18,11 @@ mod tape;
 mod workspace;
 
 pub use buffer::{Buffer, CpuSlice};
+#[cfg(feature = "cuda")]
+pub use gpu::Cuda;
 pub use index::{FieldIds, FieldLayout, Route};
 pub use kernels::{
-    AdamStep, Held, Kernels, Matrix, MissedSteps, NormInputs, Product, StepBounds, TaskGradients, WaitingTable,
+    AdamStep, Fault, Held, Kernels, Matrix, MissedSteps, NormInputs, Product, StepBounds, TaskGradients, WaitingTable,
 };
 pub use params::{Gradients, Kind, Owner, Param, ParamId, Params};
 pub use random::{Key, element_hash};

@@ -1,7 +1,5 @@
 //! Parameters by number, their gradients, and who owns them.
 
-use dfdx::shapes::HasShape;
-
 use super::{Buffer, Kernels, Workspace};
 
 /// The number of a parameter in its [`Params`].
@@ -85,7 +83,7 @@ impl<D: Kernels> Params<D> {
 
     /// How many trained numbers there are.
     pub fn count(&self) -> usize {
-        self.all.iter().filter(|param| param.kind != Kind::Statistic).map(|param| param.value.shape().0).sum()
+        self.all.iter().filter(|param| param.kind != Kind::Statistic).map(|param| D::len(&param.value)).sum()
     }
 
     /// The parameters that at least two tasks share.
@@ -155,7 +153,7 @@ impl<D: Kernels> Gradients<D> {
     /// A parameter's place as something of the parameter's own length, zero at first.
     pub fn whole(&mut self, params: &Params<D>, id: ParamId) -> &mut Buffer<D> {
         if self.get(id).is_none() {
-            self.put(id, params.device().zeros(params[id].value.shape().0));
+            self.put(id, params.device().zeros(D::len(&params[id].value)));
         }
         self.by_param[id.0].as_mut().expect("just put there")
     }

@@ -22,6 +22,12 @@ impl Key {
         if part == 0 { self } else { self.of_operation(usize::MAX - part) }
     }
 
+    /// Its two words, for kernels that are not written in Rust.
+    #[cfg(any(test, feature = "cuda"))]
+    pub(super) fn words(self) -> [u32; 2] {
+        [self.0, self.1]
+    }
+
     /// The key of one operation in that step.
     pub fn of_operation(self, index: usize) -> Self {
         let mixed = splitmix((u64::from(self.1) << 32 | u64::from(self.0)) ^ splitmix(index as u64));

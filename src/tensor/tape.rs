@@ -6,7 +6,7 @@
 
 use std::cell::{Cell, Ref, RefCell};
 
-use dfdx::shapes::{Const, Dim, HasShape, Shape};
+use dfdx::shapes::{Const, Dim, Shape};
 
 use super::kernels::Sink;
 use super::{Buffer, Gradients, Kernels, Key, ParamId, Params, Workspace};
@@ -203,7 +203,7 @@ impl<'a, D: Kernels> Tape<'a, D> {
     }
 
     fn push<S: Shape>(&self, node: Node<D>, shape: S) -> Var<S> {
-        debug_assert_eq!(node.value.shape().0, shape.num_elements());
+        debug_assert_eq!(D::len(&node.value), shape.num_elements());
         let mut nodes = self.nodes.borrow_mut();
         nodes.push(node);
         Var { node: NodeId(nodes.len() - 1), shape }
@@ -382,7 +382,7 @@ impl<'t, D: Kernels> Pull<'t, D> {
         match self.cotangents[node.0].take() {
             Some(buffer) => Slot { buffer, accumulate: true },
             None => {
-                let len = self.nodes[node.0].value.shape().0;
+                let len = D::len(&self.nodes[node.0].value);
                 Slot { buffer: self.tape.workspace.take(len), accumulate: false }
             }
         }
@@ -397,7 +397,7 @@ impl<'t, D: Kernels> Pull<'t, D> {
     pub fn deposit(&mut self, node: NodeId, buffer: Buffer<D>) {
         match &mut self.cotangents[node.0] {
             Some(sum) => {
-                let len = buffer.shape().0;
+                let len = D::len(&buffer);
                 let sum = Sink { buffer: sum, accumulate: true };
                 self.tape.device().copy(len, (&buffer, 0), (sum, 0));
                 self.tape.workspace.give(buffer);
@@ -423,7 +423,7 @@ impl<'t, D: Kernels> Pull<'t, D> {
     pub fn deposit_gradient(&mut self, id: ParamId, buffer: Buffer<D>) {
         match self.gradients.take(id) {
             Some(mut sum) => {
-                let len = buffer.shape().0;
+                let len = D::len(&buffer);
                 let sink = Sink { buffer: &mut sum, accumulate: true };
                 self.tape.device().copy(len, (&buffer, 0), (sink, 0));
                 self.tape.workspace.give(buffer);

@@ -30,7 +30,7 @@ impl<D: Kernels> Workspace<D> {
 
     /// Takes a buffer back.
     pub fn give(&self, buffer: Buffer<D>) {
-        let len = dfdx::shapes::HasShape::shape(&buffer).0;
+        let len = D::len(&buffer);
         self.free.borrow_mut().entry(len).or_default().push(buffer);
     }
 

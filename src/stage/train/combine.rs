@@ -281,7 +281,7 @@ fn by_coordinates<D: Kernels>(
     // where a parameter's coordinates start among all shared ones
     let mut first = 0;
     for (id, param) in params.shared() {
-        let Some(len) = gradients.iter().find_map(|set| set.get(id)).map(length) else { continue };
+        let Some(len) = gradients.iter().find_map(|set| set.get(id)).map(D::len) else { continue };
         let zeros = gradients.iter().any(|set| set.get(id).is_none()).then(|| device.zeros(len));
         let columns: Vec<_> = gradients.iter().filter_map(|set| set.get(id).or(zeros.as_ref())).collect();
         let mut out = workspace.take(len);
@@ -289,7 +289,7 @@ fn by_coordinates<D: Kernels>(
             balancer.combine(step, first + at as u64, columns, out);
         };
         device.map_columns(&columns, &map, &mut out);
-        first += length(&param.value) as u64;
+        first += D::len(&param.value) as u64;
         gradients[0].replace(id, out).into_iter().for_each(|buffer| workspace.give(buffer));
     }
     let tasks = gradients.len();
@@ -331,24 +331,10 @@ pub(super) fn look<D: Kernels>(pass: &Pass<D>, gradients: &mut [Gradients<D>]) -
     gram
 }
 
-fn length<D: Kernels>(buffer: &Buffer<D>) -> usize {
-    dfdx::shapes::HasShape::shape(buffer).0
-}
-
 /// Inner products of sets of gradients over the shared parameters; a parameter that a set lacks adds nothing.
 fn gram_of<D: Kernels>(params: &Params<D>, sets: &[Gradients<D>]) -> Gram {
     let n = sets.len();
-    let mut gram = vec![0.0; n * n];
-    for (id, _) in params.shared() {
-        let present: Vec<usize> = (0..n).filter(|&k| sets[k].get(id).is_some()).collect();
-        let buffers: Vec<_> = sets.iter().filter_map(|set| set.get(id)).collect();
-        let mut part = vec![0.0; buffers.len() * buffers.len()];
-        params.device().add_gram(&buffers, &mut part);
-        for (a, &i) in present.iter().enumerate() {
-            for (b, &j) in present.iter().enumerate() {
-                gram[i * n + j] += part[a * buffers.len() + b];
-            }
-        }
-    }
+    let gradients: Vec<Vec<_>> = params.shared().map(|(id, _)| sets.iter().map(|set| set.get(id)).collect()).collect();
+    let gram = params.device().gram(n, &gradients);
     Gram::from_fn(n, |i, j| gram[i * n + j])
 }

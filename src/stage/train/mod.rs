@@ -2,6 +2,8 @@
 
 mod combine;
 mod curve;
+#[cfg(test)]
+mod devices;
 mod record;
 mod resume;
 mod step;
@@ -16,14 +18,14 @@ use serde_json::{Value, json};
 use super::build_model::{read_model, write_model};
 use super::evaluate::{predict, scored};
 use super::loading::for_each_batch;
-use super::{Context, Device, Execute, Inputs, Outcome, StageError};
+use super::{Context, Execute, Inputs, Outcome, StageError, on_device};
 use crate::data::{EncodedDataset, batches, epoch_order, halves};
 use crate::metric::{Evaluation, Metric};
 use crate::model::ModelCard;
 use crate::optim::Optimizer;
 use crate::spec::Train;
 use crate::store::Draft;
-use crate::tensor::{Cpu, Kernels, Workspace};
+use crate::tensor::{Kernels, Workspace};
 use curve::{Look, StepCurve};
 use record::Snapshot;
 pub use step::{Report, Trainer};
@@ -37,9 +39,7 @@ impl Execute for Train {
     const REVISION: u32 = 4;
 
     fn run(&self, cx: &Context, inputs: &Inputs, out: &Draft) -> Result<Outcome, StageError> {
-        match cx.device {
-            Device::Cpu => Training::new(self, &Cpu::default(), cx, inputs)?.run(out),
-        }
+        on_device!(cx.device, |device| Training::new(self, device, cx, inputs).and_then(|training| training.run(out)))
     }
 }
 

@@ -214,7 +214,7 @@ impl<D: Kernels> TakenUp<D> {
 }
 
 fn lengths<D: Kernels>(network: &Network<D>) -> Vec<usize> {
-    network.params.iter().map(|(_, param)| dfdx::shapes::HasShape::shape(&param.value).0).collect()
+    network.params.iter().map(|(_, param)| D::len(&param.value)).collect()
 }
 
 impl<D: Kernels> Trainer<D> {

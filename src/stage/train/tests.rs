@@ -1,6 +1,7 @@
 //! The step on tensors, held to the step on plain vectors.
 
 use ron::extensions::Extensions;
+use serde::de::DeserializeOwned;
 
 use super::Trainer;
 use crate::balance::driver::{Driver, Rates};
@@ -33,6 +34,12 @@ fn raw(tasks: usize, at: usize) -> RawBatch {
     }
 }
 
+/// An architecture or a balancer, as a pipeline file would spell it.
+pub(super) fn read<T: DeserializeOwned>(text: &str) -> T {
+    let options = ron::Options::default().with_default_extension(Extensions::UNWRAP_VARIANT_NEWTYPES);
+    options.from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
 fn network(tasks: usize) -> Network<Cpu> {
     let arch = SharedBottom { dropout: 0.0 }.into();
     let sizes = Sizes::Custom { embed: 4, bottom: (6, 5), tower: (4, 3) };
@@ -61,7 +68,6 @@ fn gradients(network: &Network<Cpu>, batch: &Batch<Cpu>, ids: &[ParamId]) -> (Ve
 }
 
 fn all() -> Vec<Balancer> {
-    let options = ron::Options::default().with_default_extension(Extensions::UNWRAP_VARIANT_NEWTYPES);
     let mut all: Vec<String> = Balancer::entries().into_iter().map(|entry| entry.defaults).collect();
     all.extend(
         [
@@ -76,7 +82,7 @@ fn all() -> Vec<Balancer> {
         ]
         .map(str::to_owned),
     );
-    all.iter().map(|text| options.from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))).collect()
+    all.iter().map(|text| read(text)).collect()
 }
 
 /// A number of tasks that the balancer takes.

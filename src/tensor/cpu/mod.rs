@@ -29,7 +29,11 @@ mod swiglu;
 mod tokens;
 mod updates;
 
-use dfdx::tensor::{TensorFromVec, ZerosTensor};
+use dfdx::shapes::HasShape;
+use dfdx::tensor::{Tensor, TensorFromVec, ZerosTensor};
+
+#[cfg(any(test, feature = "cuda"))]
+pub(super) use routes::Routes;
 
 use super::buffer::CpuSlice;
 use super::kernels::{
@@ -40,7 +44,12 @@ use super::kernels::{
 use super::{Buffer, Cpu, FieldIds};
 
 impl Kernels for Cpu {
+    type Buffer = Tensor<(usize,), f32, Cpu>;
     type Ids = FieldIds;
+
+    fn len(buffer: &Buffer<Self>) -> usize {
+        buffer.shape().0
+    }
 
     fn zeros(&self, len: usize) -> Buffer<Self> {
         ZerosTensor::zeros_like(self, &(len,))
@@ -257,13 +266,23 @@ impl Kernels for Cpu {
         loss::bce(logits.slice(), labels.slice())
     }
 
-    fn bce_back(&self, logits: &Buffer<Self>, labels: &Buffer<Self>, cotangent: f32, sink: Sink<Self>) {
-        loss::bce_back(logits.slice(), labels.slice(), cotangent, sink.buffer.slice_mut(), sink.accumulate);
+    fn bce_back(&self, logits: &Buffer<Self>, labels: &Buffer<Self>, cotangent: &Buffer<Self>, sink: Sink<Self>) {
+        loss::bce_back(logits.slice(), labels.slice(), cotangent.slice()[0], sink.buffer.slice_mut(), sink.accumulate);
     }
 
-    fn add_gram(&self, buffers: &[&Buffer<Self>], gram: &mut [f64]) {
-        let slices: Vec<&[f32]> = buffers.iter().map(|buffer| buffer.slice()).collect();
-        reduce::add_gram(&slices, gram);
+    fn gram(&self, tasks: usize, parameters: &[Vec<Option<&Buffer<Self>>>]) -> Vec<f64> {
+        let mut gram = vec![0.0; tasks * tasks];
+        for gradients in parameters {
+            let (present, slices): (Vec<usize>, Vec<&[f32]>) =
+                gradients.iter().enumerate().filter_map(|(task, g)| Some((task, g.as_ref()?.slice()))).unzip();
+            let part = reduce::gram(&slices);
+            for (a, i) in present.iter().enumerate() {
+                for (b, j) in present.iter().enumerate() {
+                    gram[i * tasks + j] += part[a * present.len() + b];
+                }
+            }
+        }
+        gram
     }
 
     fn adam(

@@ -83,9 +83,10 @@ simd_fn! {
     }
 }
 
-/// `gram[i, j] += Σ x_i·x_j` in f64; chunk sums are added in order.
-pub(super) fn add_gram(buffers: &[&[f32]], gram: &mut [f64]) {
+/// `gram[i, j] = Σ x_i·x_j` in f64; chunk sums are added in order.
+pub(super) fn gram(buffers: &[&[f32]]) -> Vec<f64> {
     let tasks = buffers.len();
+    let mut gram = vec![0.0; tasks * tasks];
     let len = buffers.first().map_or(0, |buffer| buffer.len());
     let partial = |chunk: usize| -> Vec<f64> {
         let at = range(chunk, CHUNK, len);
@@ -99,8 +100,9 @@ pub(super) fn add_gram(buffers: &[&[f32]], gram: &mut [f64]) {
     };
     let chunks = len.div_ceil(CHUNK);
     for sums in map_pieces(chunks, len * tasks, partial) {
-        add_triangle(&sums, tasks, gram);
+        add_triangle(&sums, tasks, &mut gram);
     }
+    gram
 }
 
 /// Adds the upper triangle of a symmetric K×K matrix, row by row, to the whole matrix.

@@ -36,7 +36,7 @@ pub(super) struct Piece {
 
 impl Routes {
     /// Orders choices that are given by sample.
-    fn new(experts: usize, top_k: usize, chosen: Vec<u32>) -> Self {
+    pub(in crate::tensor) fn new(experts: usize, top_k: usize, chosen: Vec<u32>) -> Self {
         let mut starts = vec![0; experts + 1];
         for expert in &chosen {
             starts[*expert as usize + 1] += 1;
@@ -77,8 +77,29 @@ impl Routes {
     }
 
     /// How many samples an expert has got.
-    fn load(&self, expert: usize) -> usize {
+    pub(in crate::tensor) fn load(&self, expert: usize) -> usize {
         self.starts[expert + 1] - self.starts[expert]
+    }
+
+    /// Where each expert's choices begin, and where the last one's end.
+    #[cfg(any(test, feature = "cuda"))]
+    pub(in crate::tensor) fn starts(&self) -> &[usize] {
+        &self.starts
+    }
+
+    /// Where each choice by expert stands by sample.
+    #[cfg(any(test, feature = "cuda"))]
+    pub(in crate::tensor) fn by_sample(&self) -> &[u32] {
+        &self.by_sample
+    }
+
+    /// The slot of each choice by sample, when every expert has this many.
+    #[cfg(any(test, feature = "cuda"))]
+    pub(in crate::tensor) fn slots(&self, most: usize) -> impl Iterator<Item = u32> {
+        let slot = move |(expert, at): (&u32, &u32)| {
+            (*expert as usize * most + *at as usize - self.starts[*expert as usize]) as u32
+        };
+        self.chosen.iter().zip(&self.by_expert).map(slot)
     }
 
     /// Cuts each expert's choices into nearly equal pieces of at most `most`; an expert without any has an empty one.

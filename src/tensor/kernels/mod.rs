@@ -3,8 +3,6 @@
 mod extents;
 mod steps;
 
-use dfdx::tensor::Storage;
-
 pub use extents::{
     Dropout, FieldsInputs, FieldsShape, FieldsSinks, GATE_EPS, Matrix, MixShape, NORM_EPS, NORM_MOMENTUM, NormInputs,
     NormShape, Product, RMS_EPS, RouteRule, RoutedInputs, RoutedShape, RoutedSinks, Sink,
@@ -13,13 +11,32 @@ pub use steps::{AdamStep, ColumnMap, Held, MissedSteps, StepBounds, TaskGradient
 
 use super::{Buffer, FieldIds};
 
+/// Why a device has stopped computing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// What happened.
+    pub message: String,
+    /// What might help.
+    pub hint: Option<String>,
+}
+
 /// The kernels a device must offer. Buffers are flat; row-major unless a [`Matrix`] says otherwise; an output not marked
 /// as accumulating is overwritten whole. Every kernel is deterministic: the same inputs give the same bits on any number
 /// of threads (on the CPU; a GPU may repeat to rounding).
-pub trait Kernels: Storage<f32> + Clone + 'static {
+pub trait Kernels: Clone + 'static {
+    /// A row of f32 values on the device; a clone is a copy.
+    type Buffer: Clone;
     /// A batch's [`FieldIds`] where the kernels can reach them.
     type Ids;
 
+    /// What went wrong, if anything did: memory that could not be had, a driver that gave up. After that nothing more is
+    /// computed, and results mean nothing.
+    fn fault(&self) -> Option<Fault> {
+        None
+    }
+
+    /// How many values a buffer holds.
+    fn len(buffer: &Buffer<Self>) -> usize;
     /// A new buffer of zeros.
     fn zeros(&self, len: usize) -> Buffer<Self>;
     /// A new buffer of these values.
@@ -162,10 +179,11 @@ pub trait Kernels: Storage<f32> + Clone + 'static {
     /// Mean binary cross-entropy of logits against labels in {0, 1}, in nats, reduced in f64.
     fn bce(&self, logits: &Buffer<Self>, labels: &Buffer<Self>) -> f64;
     /// Its pull-back for a scalar cotangent.
-    fn bce_back(&self, logits: &Buffer<Self>, labels: &Buffer<Self>, cotangent: f32, sink: Sink<Self>);
+    fn bce_back(&self, logits: &Buffer<Self>, labels: &Buffer<Self>, cotangent: &Buffer<Self>, sink: Sink<Self>);
 
-    /// Adds the inner products of K buffers, `gram[i·K + j] += Σ x_i·x_j`, in f64.
-    fn add_gram(&self, buffers: &[&Buffer<Self>], gram: &mut [f64]);
+    /// Inner products of the gradients of K tasks over some parameters, `out[i·K + j] = Σ g_i·g_j`, in f64; a gradient that
+    /// is absent is zero.
+    fn gram(&self, tasks: usize, parameters: &[Vec<Option<&Buffer<Self>>>]) -> Vec<f64>;
     /// One Adam step with the gradient `Σ w·g`.
     fn adam(
         &self,

@@ -22,10 +22,9 @@ impl<D: Kernels> Op<D> for Bce {
     }
 
     fn pull(&self, pull: &mut Pull<D>, _output: &Buffer<D>, cotangent: Buffer<D>) {
-        let scale = pull.device().download(&cotangent)[0];
-        pull.workspace().give(cotangent);
         let mut logits = pull.cotangent(self.logits);
-        pull.device().bce_back(pull.value(self.logits), pull.value(self.labels), scale, logits.sink());
+        pull.device().bce_back(pull.value(self.logits), pull.value(self.labels), &cotangent, logits.sink());
         pull.put_cotangent(self.logits, logits);
+        pull.workspace().give(cotangent);
     }
 }

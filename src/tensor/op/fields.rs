@@ -94,7 +94,7 @@ pub fn fields_linear<E: Dim, O: Dim, D: Kernels>(
     {
         let (compact, numerical) = (tape.node_value(op.compact), tape.node_value(op.numerical));
         let (token_weight, token_bias) = (tape.value(token.weight), tape.value(token.bias));
-        let inputs = FieldsInputs {
+        let inputs = FieldsInputs::<D> {
             ids: op.ids.as_ref(),
             compact: &compact,
             numerical: &numerical,
@@ -131,7 +131,7 @@ impl<D: Kernels> Op<D> for FieldsLinear<D> {
         let mut weight = pull.gradient(self.weight, shape.groups * shape.inputs() * shape.out);
         let mut bias = pull.gradient(self.bias, shape.groups * shape.out);
         let [mut token_weight, mut token_bias] = self.token.map(|node| pull.cotangent(node));
-        let inputs = FieldsInputs {
+        let inputs = FieldsInputs::<D> {
             ids: self.ids.as_ref(),
             compact: pull.value(self.compact),
             numerical: pull.value(self.numerical),

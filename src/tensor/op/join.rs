@@ -1,6 +1,6 @@
 //! Values put together and taken apart: sums, stacks, a row in front of others.
 
-use dfdx::shapes::{Dim, HasShape, Shape};
+use dfdx::shapes::{Dim, Shape};
 
 use crate::tensor::kernels::Sink;
 use crate::tensor::{Buffer, Kernels, NodeId, Op, ParamId, Pull, Tape, Var};
@@ -25,7 +25,7 @@ impl<D: Kernels> Op<D> for Add {
     }
 
     fn pull(&self, pull: &mut Pull<D>, _output: &Buffer<D>, cotangent: Buffer<D>) {
-        let len = cotangent.shape().0;
+        let len = D::len(&cotangent);
         let mut first = pull.cotangent(self.terms[0]);
         pull.device().copy(len, (&cotangent, 0), (first.sink(), 0));
         pull.put_cotangent(self.terms[0], first);

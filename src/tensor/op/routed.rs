@@ -35,7 +35,7 @@ pub fn routed<N: Dim, D: Kernels>(
     {
         let (params, x, gates) = (tape.params(), tape.value(x), tape.value(routing.gates));
         let (up, down) = (&params[bank.up].value, &params[bank.down].value);
-        let inputs = RoutedInputs { x: &x, gates: &gates, up, down };
+        let inputs = RoutedInputs::<D> { x: &x, gates: &gates, up, down };
         tape.device().routed(&shape, &routing.routes, &inputs, &mut projected, &mut out);
     }
     let choices = batch * routing.gates.shape.1;
@@ -62,7 +62,7 @@ impl<D: Kernels> Op<D> for Routed<D> {
         let area = self.shape.experts * self.shape.width * self.shape.hidden;
         let (mut x, mut gates) = (pull.cotangent(self.x), pull.cotangent(self.gates));
         let (mut up, mut down) = (pull.gradient(self.bank.up, 2 * area), pull.gradient(self.bank.down, area));
-        let inputs = RoutedInputs {
+        let inputs = RoutedInputs::<D> {
             x: pull.value(self.x),
             gates: pull.value(self.gates),
             up: pull.param(self.bank.up),

@@ -560,6 +560,11 @@ fn suite<D: Kernels>(device: &D) {
 }
 
 #[test]
+fn pull_backs_agree_with_dfdx_in_the_gpus_kernels() {
+    crate::tensor::gpu::emulated::Emulated::open().iter().for_each(suite);
+}
+
+#[test]
 fn pull_backs_agree_with_dfdx_on_the_cpu() {
     suite(&crate::tensor::Cpu::default());
 }
