@@ -19,7 +19,9 @@ use mtorec::optim::Adam;
 use mtorec::stage::evaluate::predict;
 use mtorec::stage::loading::for_each_batch;
 use mtorec::stage::train::Trainer;
-use mtorec::tensor::{Cpu, Workspace};
+#[cfg(feature = "cuda")]
+use mtorec::tensor::Cuda;
+use mtorec::tensor::{Cpu, Kernels, Workspace};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
@@ -33,6 +35,9 @@ const NUMERICAL: usize = 63;
 const WIDE: usize = 1_000_000;
 const WARM_UP: usize = 3;
 const STEPS: usize = 12;
+/// Rows of a batch on a GPU, and steps there: short ones, so more of them.
+const GPU_BATCHES: [usize; 2] = [2048, 16384];
+const GPU_STEPS: usize = 100;
 /// Rows of an epoch, and of an evaluation.
 const ROWS: usize = 40 * BATCH;
 /// Rows of the logs to preprocess: a short one, and one in which what is done once for any log no longer counts.
@@ -56,6 +61,9 @@ struct Arguments {
     /// Also time PyTorch's steps under `torch.compile`, which takes a minute to compile each.
     #[arg(long)]
     compile: bool,
+    /// Where both sides compute: `cpu`, or `cuda` in a build with that feature.
+    #[arg(long, default_value = "cpu", value_parser = if cfg!(feature = "cuda") { vec!["cpu", "cuda"] } else { vec!["cpu"] })]
+    device: String,
     /// Times one work in this process and prints JSON.
     #[arg(long, hide = true)]
     one: Option<String>,
@@ -83,6 +91,8 @@ struct Work {
     method: &'static str,
     wide: usize,
     weight_decay: f64,
+    batch: usize,
+    gpu: bool,
 }
 
 impl Work {
@@ -90,6 +100,7 @@ impl Work {
         let wide = if self.wide > 0 { ", +1M ids" } else { "" };
         let decay = if self.weight_decay == 0.0 { ", no decay" } else { "" };
         match self.kind {
+            Kind::Step if self.gpu => format!("{} {} step, batch {}", self.model, self.method, self.batch),
             Kind::Step => format!("{} {} step{wide}{decay}", self.model, self.method),
             Kind::Epoch => format!("{} {} epoch of {ROWS} rows", self.model, self.method),
             Kind::Evaluation => format!("{} evaluation of {ROWS} rows", self.model),
@@ -97,9 +108,26 @@ impl Work {
         }
     }
 
-    fn all(log_rows: Option<usize>) -> Vec<Self> {
+    fn first() -> Self {
+        let (batch, weight_decay) = (BATCH, 1e-6);
+        Self { kind: Kind::Step, model: "Mmoe", method: "Ls", wide: 0, weight_decay, batch, gpu: false }
+    }
+
+    /// What is timed on a GPU.
+    fn on_gpu() -> Vec<Self> {
         let mut all = Vec::new();
-        let step = Self { kind: Kind::Step, model: "Mmoe", method: "Ls", wide: 0, weight_decay: 1e-6 };
+        for batch in GPU_BATCHES {
+            for model in ["SharedBottom", "Mmoe", "Ple"] {
+                all.extend(["Ls", "NashMtl"].map(|method| Self { model, method, batch, gpu: true, ..Self::first() }));
+            }
+        }
+        all
+    }
+
+    /// What is timed on the processor.
+    fn on_cpu(log_rows: Option<usize>) -> Vec<Self> {
+        let mut all = Vec::new();
+        let step = Self::first();
         for model in ["SharedBottom", "Mmoe", "Ple", "Aitm", "Stem"] {
             for method in ["Ls", "NashMtl"] {
                 all.push(Self { model, method, ..step });
@@ -158,11 +186,11 @@ impl Work {
         Parts { categorical, numerical, labels, ..Parts::default() }
     }
 
-    fn network(&self, device: &Cpu) -> Network<Cpu> {
+    fn network<D: Kernels>(&self, device: &D) -> Network<D> {
         Network::build(&self.arch(), &Sizes::Paper, &self.schema(), 1, device).expect("a model that fits")
     }
 
-    fn trainer(&self, device: &Cpu) -> Trainer<Cpu> {
+    fn trainer<D: Kernels>(&self, device: &D) -> Trainer<D> {
         let network = self.network(device);
         let method = self.balancer().build(network.tasks()).expect("a balancer for two tasks");
         Trainer::new(network, Adam { weight_decay: self.weight_decay, ..Adam::default() }, method, 1)
@@ -171,30 +199,52 @@ impl Work {
     /// Seconds of our side.
     fn ours(&self) -> f64 {
         match self.kind {
-            Kind::Step => self.our_step(),
+            Kind::Step if self.gpu => self.our_step_on_gpu(),
+            Kind::Step => self.our_step(&Cpu::default()),
             Kind::Epoch => self.our_epoch(),
             Kind::Evaluation => self.our_evaluation(),
             Kind::Preprocessing(_) => panic!("runs the binary"),
         }
     }
 
-    /// Median seconds of a step, indexing the batch's ids included.
-    fn our_step(&self) -> f64 {
-        let device = Cpu::default();
-        let workspace = Workspace::new(&device);
-        let Parts { categorical, numerical, labels, .. } = self.rows(BATCH);
+    /// Seconds of a step, indexing the batch's ids and bringing it to the device included: the median on the processor,
+    /// and the mean on a GPU, which works behind the program, so that single steps have no end of their own.
+    fn our_step<D: Kernels>(&self, device: &D) -> f64 {
+        let workspace = Workspace::new(device);
+        let Parts { categorical, numerical, labels, .. } = self.rows(self.batch);
         let by_task = |task: usize| labels.iter().skip(task).step_by(2).map(|label| f32::from(*label));
         let labels = by_task(0).chain(by_task(1)).collect();
-        let raw = RawBatch { rows: BATCH, categorical, numerical, labels };
-        let mut trainer = self.trainer(&device);
+        let raw = RawBatch { rows: self.batch, categorical, numerical, labels };
+        let mut trainer = self.trainer(device);
         let mut slot = trainer.network.batch_slot(&self.schema());
-        let step = || {
+        let mut step = || {
             let start = Instant::now();
             let report = trainer.step(slot.load(&raw, 1), 0, false, &workspace);
             assert!(report.losses.iter().all(|loss| loss.is_finite()));
             start.elapsed().as_secs_f64()
         };
-        median(std::iter::repeat_with(step).take(WARM_UP + STEPS).skip(WARM_UP).collect())
+        if !self.gpu {
+            return median(std::iter::repeat_with(step).take(WARM_UP + STEPS).skip(WARM_UP).collect());
+        }
+        (0..WARM_UP).for_each(|_| _ = step());
+        let rest = device.zeros(1);
+        device.download(&rest);
+        let start = Instant::now();
+        (0..GPU_STEPS).for_each(|_| _ = step());
+        device.download(&rest);
+        assert!(device.fault().is_none(), "{:?}", device.fault());
+        start.elapsed().as_secs_f64() / GPU_STEPS as f64
+    }
+
+    #[cfg(feature = "cuda")]
+    fn our_step_on_gpu(&self) -> f64 {
+        let device = Cuda::open(0).unwrap_or_else(|fault| panic!("{}", fault.message));
+        self.our_step(&device)
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    fn our_step_on_gpu(&self) -> f64 {
+        unreachable!("`--device cuda` is of builds with that feature")
     }
 
     fn our_epoch(&self) -> f64 {
@@ -250,10 +300,11 @@ impl Work {
             format!("--fields={FIELDS}"),
             format!("--ids={IDS}"),
             format!("--numerical={NUMERICAL}"),
-            format!("--batch={BATCH}"),
+            format!("--batch={}", self.batch),
             format!("--rows={ROWS}"),
             format!("--warmup={WARM_UP}"),
-            format!("--steps={STEPS}"),
+            format!("--steps={}", if self.gpu { GPU_STEPS } else { STEPS }),
+            format!("--device={}", if self.gpu { "cuda" } else { "cpu" }),
         ];
         if let Some(csv) = csv {
             arguments.push(format!("--train={}", csv.file("train.csv").display()));
@@ -374,10 +425,14 @@ impl Measured {
 fn main() {
     let arguments = Arguments::parse();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let all = Work::all(arguments.log_rows);
+    let gpu = arguments.device == "cuda";
+    let all = if gpu { Work::on_gpu() } else { Work::on_cpu(arguments.log_rows) };
     if let Some(name) = &arguments.one {
         let work = all.into_iter().find(|work| work.name() == *name).expect("a work of this name");
-        println!("{}", json!({ "seconds": work.ours(), "peak_mib": peak_mib() }));
+        // memory of a GPU is not this process's
+        let seconds = work.ours();
+        let peak = (!work.gpu).then(peak_mib);
+        println!("{}", json!({ "seconds": seconds, "peak_mib": peak }));
         return;
     }
     let this = std::env::current_exe().expect("the path of this program");
@@ -385,9 +440,11 @@ fn main() {
         "Paper sizes, batch {BATCH}, {FIELDS} fields of {IDS} ids, {NUMERICAL} numericals, {threads} threads, {} rounds",
         arguments.rounds
     );
+    // on a GPU the peer's second way is to let its products round to TF32; ours do not
+    let (flag, second) = if gpu { ("--tf32", "TF32 (ms)") } else { ("--compile", "compile (ms)") };
     println!(
         "{:<34} {:>10} {:>11} {:>6} {:>13} {:>6} {:>10} {:>11}",
-        "", "ours (ms)", "eager (ms)", "ratio", "compile (ms)", "ratio", "ours (MiB)", "eager (MiB)"
+        "", "ours (ms)", "eager (ms)", "ratio", second, "ratio", "ours (MiB)", "eager (MiB)"
     );
     let mut version = String::new();
     for work in all.into_iter().filter(|work| work.name().contains(&arguments.only)) {
@@ -400,14 +457,15 @@ fn main() {
         for round in 0..arguments.rounds {
             ours.push(match &csv {
                 Some(csv) => csv.ours(),
-                None => in_process(&this, &["--one".into(), work.name()]),
+                None => in_process(&this, &["--one".into(), work.name(), format!("--device={}", arguments.device)]),
             });
             let Some(python) = &arguments.python else { continue };
             let run = in_process(python, &peer);
-            version = run["version"].as_str().unwrap_or_default().to_owned();
+            let said = |name: &str| run[name].as_str().unwrap_or_default().to_owned();
+            version = [said("version"), said("gpu")].join(" ");
             eager.push(run);
-            if arguments.compile && round == 0 && work.kind == Kind::Step {
-                compiled.push(in_process(python, &[&peer[..], &["--compile".into()]].concat()));
+            if work.kind == Kind::Step && (gpu || arguments.compile && round == 0) {
+                compiled.push(in_process(python, &[&peer[..], &[flag.into()]].concat()));
             }
         }
         let (ours, eager, compiled) = (Measured::of(&ours), Measured::of(&eager), Measured::of(&compiled));

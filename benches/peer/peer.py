@@ -295,18 +295,32 @@ def random_batch(args, rows):
 
 def step(args):
     sizes, batch = random_batch(args, args.batch)
-    model = MODELS[args.model](sizes, args.numerical, 2)
+    model = MODELS[args.model](sizes, args.numerical, 2).to(args.device)
     optimizer = optimizer_of(args, model)
     loss_of = nn.BCELoss()
     run = torch.compile(model) if args.compile else model
     if args.compile:
         run.own = model.own
+    if args.device == "cuda":
+        return on_gpu(args, lambda: train_step(run, optimizer, loss_of, args.method, [part.cuda() for part in batch]))
     times = []
     for _ in range(args.warmup + args.steps):
         start = time.perf_counter()
         train_step(run, optimizer, loss_of, args.method, batch)
         times.append(time.perf_counter() - start)
     return {"seconds": float(np.median(times[args.warmup:]))}
+
+
+def on_gpu(args, run):
+    """The mean of all steps: a GPU works behind the program, so single steps have no end of their own."""
+    for _ in range(args.warmup):
+        run()
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(args.steps):
+        run()
+    torch.cuda.synchronize()
+    return {"seconds": (time.perf_counter() - start) / args.steps}
 
 
 def epoch(args):
@@ -386,15 +400,21 @@ def main():
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--tf32", action="store_true", help="lets products round to TF32")
     parser.add_argument("--train")
     parser.add_argument("--test")
     parser.add_argument("--out")
     args = parser.parse_args()
     torch.manual_seed(1)
     torch.set_num_threads(args.threads)
+    torch.backends.cuda.matmul.allow_tf32 = args.tf32
     result = {"step": step, "epoch": epoch, "evaluate": evaluate, "preprocess": preprocess}[args.work](args)
     result["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     result["version"] = torch.__version__
+    if args.device == "cuda":
+        result["gpu"] = torch.cuda.get_device_name()
+        result["peak_mib"] = torch.cuda.max_memory_allocated() / 2**20
     print(json.dumps(result))
 
 
