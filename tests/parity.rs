@@ -9,9 +9,9 @@ use mtorec::model::{
     Aitm, Arch, Esmm, MetaHeac, Mmoe, Network, Omoe, Ple, SharedBottom, SingleTask, Sizes, Stem, count_parameters,
     load_tensors, write_checkpoint,
 };
-use mtorec::nn::{Batch, TorchTensor};
+use mtorec::nn::TorchTensor;
 use mtorec::optim::{Adam, AdamState, Decay};
-use mtorec::tensor::{Cpu, Gradients, Key, Kind, Mode, Owner, ParamId, Tape, Workspace};
+use mtorec::tensor::{Cpu, FieldIds, Gradients, Kernels, Key, Kind, Mode, Owner, ParamId, Tape, Workspace};
 use safetensors::tensor::{SafeTensors, TensorView};
 
 struct Fixture {
@@ -104,21 +104,32 @@ fn sigmoid(z: &[f32]) -> Vec<f32> {
 fn parity(name: &str, arch: Arch) {
     let fixture = Fixture::read(name);
     writes_what_pytorch_has(&fixture, &arch);
+    parity_on(&Cpu::default(), &fixture, &arch);
+    #[cfg(feature = "cuda")]
+    match mtorec::tensor::Cuda::open(0) {
+        Ok(gpu) => parity_on(&gpu, &fixture, &arch),
+        Err(fault) => eprintln!("skipped on a GPU: {}", fault.message),
+    }
+}
+
+fn parity_on<D: Kernels>(device: &D, fixture: &Fixture, arch: &Arch) {
     let schema = fixture.schema();
-    let device = Cpu::default();
-    let mut network = Network::build(&arch, &fixture.sizes(), &schema, 1, &device).unwrap();
+    let mut network = Network::build(arch, &fixture.sizes(), &schema, 1, device).unwrap();
     load_tensors(&mut network, &fixture.tensors(), "init/").unwrap();
-    owners_are_those_of_pytorchs_gradients(&fixture, &network);
-    let workspace = Workspace::new(&device);
+    owners_are_those_of_pytorchs_gradients(fixture, &network);
+    let workspace = Workspace::new(device);
     let mut slot = network.batch_slot(&schema);
-    let batch = &slot.load(&fixture.batch(), 1)[0];
+    let raw = fixture.batch();
+    let mut ids = FieldIds::default();
+    ids.index(slot.layout(), &raw.categorical, raw.rows);
+    let batch = &slot.load(&raw, 1)[0];
 
     // outputs, losses, and the gradient of each task alone
     {
         let tape = Tape::new(&network.params, &workspace, Mode::Train { key: Key::of_step(0, 0) });
         let logits = network.forward(&tape, batch);
         for (k, logits) in logits.iter().enumerate() {
-            let z = tape.value(*logits).as_vec();
+            let z = device.download(&tape.value(*logits));
             assert_close("output", &sigmoid(&z), &fixture.floats(&format!("forward/{k}")), 1e-5, 0.0);
         }
         let losses = network.losses(&tape, batch);
@@ -127,7 +138,7 @@ fn parity(name: &str, arch: Arch) {
             let mut gradients = Gradients::default();
             tape.backward(&[(loss, 1.0)], &mut gradients);
             let full: Vec<Vec<f32>> =
-                network.params.iter().map(|(id, _)| full_gradient(&network, &gradients, id, batch)).collect();
+                network.params.iter().map(|(id, _)| full_gradient(&network, &gradients, id, &ids.rows)).collect();
             let mut compared = 0;
             for tensor in &network.tensors {
                 let theirs = format!("grad/{k}/{}", tensor.name);
@@ -168,7 +179,7 @@ fn parity(name: &str, arch: Arch) {
     }
 
     // the parameters and running statistics they end with
-    let values: Vec<Vec<f32>> = network.params.iter().map(|(_, param)| param.value.as_vec()).collect();
+    let values: Vec<Vec<f32>> = network.params.iter().map(|(_, param)| device.download(&param.value)).collect();
     for tensor in &network.tensors {
         let ours: Vec<f32> = tensor.elements().map(|(param, at)| values[param.0][at]).collect();
         let theirs = fixture.floats(&format!("final/{}", tensor.name));
@@ -191,18 +202,18 @@ fn parity(name: &str, arch: Arch) {
     }
     let tape = Tape::new(&network.params, &workspace, Mode::Eval);
     for (k, logits) in network.forward(&tape, batch).into_iter().enumerate() {
-        let z = tape.value(logits).as_vec();
+        let z = device.download(&tape.value(logits));
         assert_close("evaluation", &sigmoid(&z), &fixture.floats(&format!("eval/{k}")), 1e-5, 0.0);
     }
 }
 
-fn is_statistic(network: &Network<Cpu>, tensor: &TorchTensor) -> bool {
+fn is_statistic<D: Kernels>(network: &Network<D>, tensor: &TorchTensor) -> bool {
     tensor.parts.iter().all(|part| network.params[part.param].kind == Kind::Statistic)
 }
 
 /// Shared is what at least two tasks' losses give a gradient in PyTorch, and a task's own what only its loss does. Where
 /// PyTorch keeps several parameters side by side in one tensor, each is judged by its own numbers.
-fn owners_are_those_of_pytorchs_gradients(fixture: &Fixture, network: &Network<Cpu>) {
+fn owners_are_those_of_pytorchs_gradients<D: Kernels>(fixture: &Fixture, network: &Network<D>) {
     let tasks: usize = fixture.number("tasks");
     for tensor in network.tensors.iter().filter(|tensor| !is_statistic(network, tensor)) {
         let mut reached: HashMap<usize, Vec<usize>> = HashMap::new();
@@ -232,13 +243,13 @@ fn owners_are_those_of_pytorchs_gradients(fixture: &Fixture, network: &Network<C
 
 /// A parameter's gradient as PyTorch has it: rows of a table that the batch does not take are zero, and so is everything
 /// that the loss does not reach.
-fn full_gradient(network: &Network<Cpu>, gradients: &Gradients<Cpu>, id: ParamId, batch: &Batch<Cpu>) -> Vec<f32> {
-    let param = &network.params[id];
-    let mut full = vec![0.0; param.value.as_vec().len()];
-    let gradient = gradients.get(id).map(|gradient| gradient.as_vec()).unwrap_or_default();
+fn full_gradient<D: Kernels>(network: &Network<D>, gradients: &Gradients<D>, id: ParamId, rows: &[u32]) -> Vec<f32> {
+    let (param, device) = (&network.params[id], network.params.device());
+    let mut full = vec![0.0; D::len(&param.value)];
+    let gradient = gradients.get(id).map(|gradient| device.download(gradient)).unwrap_or_default();
     match param.kind {
         Kind::Table { width } => {
-            for (&row, values) in batch.ids.rows.iter().zip(gradient.chunks_exact(width)) {
+            for (&row, values) in rows.iter().zip(gradient.chunks_exact(width)) {
                 full[row as usize * width..][..width].copy_from_slice(values);
             }
         }

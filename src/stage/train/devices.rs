@@ -69,8 +69,20 @@ fn apart(ours: &[f64], theirs: &[f64]) -> f64 {
 }
 
 #[test]
+fn every_pair_goes_the_same_way_in_the_gpus_kernels() {
+    Emulated::open().iter().for_each(every_pair);
+}
+
+#[cfg(feature = "cuda")]
+#[test]
 fn every_pair_goes_the_same_way_on_a_gpu() {
-    let Some(gpu) = Emulated::open() else { return };
+    match crate::tensor::Cuda::open(0) {
+        Ok(gpu) => every_pair(&gpu),
+        Err(fault) => eprintln!("skipped: {}", fault.message),
+    }
+}
+
+fn every_pair<D: Kernels>(gpu: &D) {
     let (mut astray, mut pairs) = (Vec::new(), 0);
     for arch in Arch::entries() {
         for (i, balancer) in Balancer::entries().into_iter().enumerate() {
@@ -80,7 +92,7 @@ fn every_pair_goes_the_same_way_on_a_gpu() {
             let decay = [0.0, 1e-2][i % 2];
             let Some(theirs) = train(&Cpu::default(), &arch, &balancer, decay) else { continue };
             pairs += 1;
-            let ours = train(&gpu, &arch, &balancer, decay).expect("a pair of the processor's");
+            let ours = train(gpu, &arch, &balancer, decay).expect("a pair of the processor's");
             let distances = [apart(&ours.losses, &theirs.losses), apart(&ours.weights, &theirs.weights)];
             if distances[0] > 1e-4 || distances[1] > 5e-3 {
                 astray.push(format!("{pair}: losses {:.1e}, weights {:.1e} apart", distances[0], distances[1]));

@@ -564,6 +564,18 @@ fn pull_backs_agree_with_dfdx_in_the_gpus_kernels() {
     crate::tensor::gpu::emulated::Emulated::open().iter().for_each(suite);
 }
 
+#[cfg(feature = "cuda")]
+#[test]
+fn pull_backs_agree_with_dfdx_on_a_gpu() {
+    match crate::tensor::Cuda::open(0) {
+        Ok(gpu) => {
+            suite(&gpu);
+            assert_eq!(gpu.fault(), None);
+        }
+        Err(fault) => eprintln!("skipped: {}", fault.message),
+    }
+}
+
 #[test]
 fn pull_backs_agree_with_dfdx_on_the_cpu() {
     suite(&crate::tensor::Cpu::default());
