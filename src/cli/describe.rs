@@ -224,6 +224,25 @@ fn numbers(description: &Description) -> String {
     let first = [("number", false), ("min", true), ("mean", true), ("max", true)];
     by_split(description, &first, "zeros", &[("scaled", false)], rows)
         + "min, mean and max are those of the training rows, before scaling\n"
+        + &missing(description)
+}
+
+/// The columns that lack numbers; the text is empty where those are not counted.
+fn missing(description: &Description) -> String {
+    let counted = || description.numerical.iter().filter_map(|column| Some((column, column.missing.as_ref()?)));
+    let lacking = || counted().filter(|(_, shares)| shares.values().any(|share| share.rows > 0));
+    match (counted().count(), lacking().count()) {
+        (0, _) => String::new(),
+        (_, 0) => "no number is missing\n".to_owned(),
+        _ => {
+            let rows = lacking().map(|(column, shares)| {
+                let filled = column.filled.map_or_else(String::new, |number| readable::number(Some(number.into()), 4));
+                let shares = shares.values().map(|share| percent(*share));
+                std::iter::once(column.name.clone()).chain(shares).chain([filled]).collect()
+            });
+            format!("\n{}", by_split(description, &[("number", false)], "missing", &[("filled with", true)], rows))
+        }
+    }
 }
 
 /// Says of labels that are all 0 or all 1 that nothing can be measured by them.

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::{Encoding, Field, FieldEncoding, Rows, Scaling, Schema};
+use super::{Encoding, Field, FieldEncoding, MissingNumbers, Rows, Scaling, Schema};
 
 /// Rows that one thread counts at a time; sums are added up in the order of the pieces, whatever the threads.
 const PIECE: usize = 1 << 14;
@@ -77,6 +77,11 @@ pub struct ColumnDescription {
     pub scaling: Option<Scaling>,
     /// Its numbers before scaling, by split; nothing for a split without rows.
     pub values: IndexMap<&'static str, Option<Figures>>,
+    /// Rows whose number is missing or not finite, so that another stands in its place, by split; nothing where they are
+    /// not counted.
+    pub missing: Option<IndexMap<&'static str, Share>>,
+    /// The number that stands in their place, before scaling; nothing where missing numbers are errors.
+    pub filled: Option<f32>,
 }
 
 /// Some numbers.
@@ -113,11 +118,17 @@ impl Share {
 }
 
 impl Description {
-    /// Counts all rows of some splits. Without an encoding, ids and numbers are taken as they are.
+    /// Counts all rows of some splits. Without an encoding, ids and numbers are taken as they are. Missing numbers, which
+    /// the rows do not show, are counted already.
     ///
     /// # Panics
-    /// When the schema or the encoding is not that of the rows.
-    pub fn of(schema: &Schema, encoding: Option<&Encoding>, splits: &[(&'static str, &Rows)]) -> Self {
+    /// When the schema, the encoding or the counts are not those of the rows.
+    pub fn of(
+        schema: &Schema,
+        encoding: Option<&Encoding>,
+        missing: Option<&MissingNumbers>,
+        splits: &[(&'static str, &Rows)],
+    ) -> Self {
         let scaling = |column: usize| encoding.map_or(Scaling::NONE, |encoding| encoding.numerical[column]);
         let scalings: Vec<Scaling> = (0..schema.numerical.len()).map(scaling).collect();
         let counted: Vec<(&'static str, usize, Count)> =
@@ -151,6 +162,12 @@ impl Description {
             name: name.clone(),
             scaling: Some(scalings[at]).filter(|scaling| !scaling.keeps()),
             values: figures(at),
+            missing: missing.map(|missing| {
+                let of =
+                    |&(name, rows): &(&'static str, &Rows)| Some((name, Share::new(missing.of(name)?[at], rows.len())));
+                splits.iter().filter_map(of).collect()
+            }),
+            filled: scalings[at].missing,
         });
         Self {
             splits: splits
@@ -294,6 +311,10 @@ mod tests {
         Rows::from_parts(&schema(), parts).unwrap()
     }
 
+    fn missing() -> MissingNumbers {
+        MissingNumbers { train: vec![0, 3], valid: vec![7, 7], test: vec![0, 0] }
+    }
+
     fn share(rows: usize, share: f64) -> Share {
         Share { rows, share: Some(share) }
     }
@@ -302,7 +323,8 @@ mod tests {
     #[test]
     fn four_rows_are_what_they_are() {
         let (rows, none) = (rows(), Rows::from_parts(&schema(), Parts::default()).unwrap());
-        let found = Description::of(&schema(), Some(&encoding()), &[("train", &rows), ("test", &none)]);
+        let found =
+            Description::of(&schema(), Some(&encoding()), Some(&missing()), &[("train", &rows), ("test", &none)]);
         let groups = Groups { count: 2, smallest: 1, mean: 2.0, largest: 3 };
         assert_eq!(found.splits["train"], SplitDescription { rows: 4, groups: Some(groups) });
         assert_eq!(found.splits["test"], SplitDescription { rows: 0, groups: None });
@@ -323,6 +345,8 @@ mod tests {
         assert_eq!(found.numerical[1].scaling, Some(Scaling { mean: 30.0, deviation: 10.0, ..Scaling::NONE }));
         assert_eq!(found.numerical[1].values["train"], Some(age));
         assert_eq!(found.numerical[1].values["test"], None);
+        let of_ages = found.numerical[1].missing.as_ref().unwrap();
+        assert_eq!((of_ages["train"], of_ages["test"]), (share(3, 0.75), Share { rows: 0, share: None }));
     }
 
     #[test]
@@ -335,7 +359,7 @@ mod tests {
             ..Parts::default()
         };
         let rows = Rows::from_parts(&schema, parts).unwrap();
-        let found = Description::of(&schema, None, &[("train", &rows)]);
+        let found = Description::of(&schema, None, None, &[("train", &rows)]);
         assert_eq!(found.tasks[0].positives["train"].rows, count.div_ceil(3));
         let figures = found.numerical[0].values["train"].unwrap();
         assert_eq!((figures.min, figures.max, figures.zeros.rows), (0.0, (count - 1) as f64, 1));
@@ -350,8 +374,9 @@ mod tests {
         let numerical = vec![scaling.apply(0.0), scaling.apply(3.0)];
         let rows = Rows::from_parts(&schema, Parts { numerical, labels: vec![0, 1], ..Parts::default() }).unwrap();
         let encoding = Encoding { fields: vec![], numerical: vec![scaling] };
-        let found =
-            Description::of(&schema, Some(&encoding), &[("train", &rows)]).numerical[0].values["train"].unwrap();
+        let found = Description::of(&schema, Some(&encoding), None, &[("train", &rows)]);
+        assert_eq!(found.numerical[0].missing, None);
+        let found = found.numerical[0].values["train"].unwrap();
         for (found, expected) in [(found.min, 0.0), (found.mean, 1.5), (found.max, 3.0)] {
             assert!((found - expected).abs() < 1e-6, "{found} {expected}");
         }

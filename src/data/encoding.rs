@@ -145,6 +145,8 @@ pub(crate) struct Encoder {
     maps: Vec<IdMap>,
     /// Whether any column is scaled.
     scales: bool,
+    /// Whether something stands for missing numbers.
+    fills: bool,
 }
 
 /// Rows that are encoded together by one thread.
@@ -170,11 +172,11 @@ impl Encoder {
         };
         let maps: Vec<IdMap> = log.fields.par_iter().zip(&seen).map(|(field, seen)| IdMap::new(field, seen)).collect();
         let scalings = scalings(log, split, watch)?;
-        let scales = log.fill == Some(Fill::Mean) || !scalings.iter().all(Scaling::keeps);
+        let (scales, fills) = (!scalings.iter().all(Scaling::keeps), log.fill.is_some());
         let (fields, encodings) = maps.iter().map(|map| (map.field.clone(), map.encoding.clone())).unzip();
         let schema = Schema { fields, numerical: log.numerical.clone(), tasks: log.tasks.clone() };
         let encoding = Encoding { fields: encodings, numerical: scalings };
-        Ok(Self { schema, encoding, maps, scales })
+        Ok(Self { schema, encoding, maps, scales, fills })
     }
 
     /// The encoded ids and numbers of a stretch of rows, written into `ids` and `numbers`, which is left alone where numbers
@@ -201,7 +203,7 @@ impl Encoder {
                 }
             });
         }
-        if !self.scales {
+        if !self.scales && !self.fills {
             return Ok(chunk.numerical);
         }
         let scalings = &self.encoding.numerical;
@@ -210,7 +212,19 @@ impl Encoder {
         numbers.extend_from_slice(chunk.numerical);
         numbers.par_chunks_mut(columns * STRETCH).for_each(|stretch| {
             for row in stretch.chunks_mut(columns) {
-                row.iter_mut().zip(scalings).for_each(|(value, scaling)| *value = scaling.apply(*value));
+                for (value, scaling) in row.iter_mut().zip(scalings) {
+                    *value = match scaling.missing {
+                        // much quicker than the same by way of arithmetic that changes nothing
+                        missing if !self.scales => {
+                            if value.is_nan() {
+                                missing.unwrap_or(*value)
+                            } else {
+                                *value
+                            }
+                        }
+                        _ => scaling.apply(*value),
+                    };
+                }
             }
         });
         match numbers.iter().position(|number| !number.is_finite()) {

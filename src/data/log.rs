@@ -33,7 +33,7 @@ pub(crate) struct RawLog {
     pub(super) times: Times,
     /// What becomes of the numerical columns.
     pub(crate) transforms: Vec<Transform>,
-    /// What stands for a missing number. Where that is the mean, which is known at the end only, rows hold NaN.
+    /// What stands for a missing number. Rows hold NaN until they are encoded, so that missing ones can be counted.
     pub(crate) fill: Option<Fill>,
     /// Categories in a dictionary that fewer training rows than this have are out of vocabulary.
     pub(crate) min_count: u32,

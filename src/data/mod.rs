@@ -18,6 +18,7 @@ mod error;
 mod fixtures;
 mod further;
 mod log;
+mod missing;
 mod rows;
 mod schema;
 mod simulated;
@@ -39,6 +40,7 @@ pub use describe::{
 pub use encoding::{Encoding, FieldEncoding, Scaling};
 pub use error::{DataError, RowProblem};
 pub use further::LogReader;
+pub use missing::MissingNumbers;
 pub use rows::{Parts, Rows};
 pub use schema::{Field, Schema};
 pub use simulated::{Like, Simulated, SimulatedLog};

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::StageError;
 use super::build_model::{build_network, read_card};
-use crate::data::{Description, EncodedDataset, Encoding, Rows, Schema, Source};
+use crate::data::{Description, EncodedDataset, Encoding, MissingNumbers, Rows, Schema, Source};
 use crate::model::{ModelCard, Sizes};
 use crate::registry::to_ron;
 use crate::store::Artifact;
@@ -84,14 +84,20 @@ fn download(artifact: &Artifact) -> Result<Contents, StageError> {
     let schema = Schema::read(&artifact.file(EncodedDataset::SCHEMA)?)?;
     let rows = |file| -> Result<Rows, StageError> { Ok(Rows::open(&artifact.file(file)?, &schema)?) };
     let (train, test) = (rows(EncodedDataset::TRAIN)?, rows(EncodedDataset::TEST)?);
-    Ok(Contents::Rows(Description::of(&schema, None, &[("train", &train), ("test", &test)])))
+    Ok(Contents::Rows(Description::of(&schema, None, None, &[("train", &train), ("test", &test)])))
 }
 
 fn preprocessed(artifact: &Artifact) -> Result<Description, StageError> {
     let data = EncodedDataset::from_artifact(artifact)?;
     let encoding = Encoding::read(&artifact.file(Encoding::FILE)?)?;
+    // an artifact of an earlier revision, which a pipeline may have come to last, has no counts
+    let has_counts = artifact.manifest().files.iter().any(|file| file.name == MissingNumbers::FILE);
+    let missing = match has_counts {
+        true => Some(MissingNumbers::read(&artifact.file(MissingNumbers::FILE)?)?),
+        false => None,
+    };
     let splits = [("train", &data.train), ("valid", &data.valid), ("test", &data.test)];
-    Ok(Description::of(&data.schema, Some(&encoding), &splits))
+    Ok(Description::of(&data.schema, Some(&encoding), missing.as_ref(), &splits))
 }
 
 fn model(card: &ModelCard) -> Result<ModelFigures, StageError> {

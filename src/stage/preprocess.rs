@@ -6,8 +6,8 @@ use rayon::prelude::*;
 
 use super::{Context, Execute, Inputs, Outcome, StageError};
 use crate::data::{
-    Advance, DataError, EncodedDataset, Encoder, Encoding, LogReader, Part, RawLog, Reading, Rows, Schema, Source,
-    Split, check_split, split,
+    Advance, DataError, EncodedDataset, Encoder, Encoding, LogReader, MissingNumbers, Part, RawLog, Reading, Rows,
+    Schema, Source, Split, check_split, split,
 };
 use crate::spec::{Fill, Preprocess};
 use crate::store::{Artifact, Draft};
@@ -16,7 +16,7 @@ use crate::store::{Artifact, Draft};
 const IN_MEMORY: usize = 512 << 20;
 
 impl Execute for Preprocess {
-    const REVISION: u32 = 3;
+    const REVISION: u32 = 4;
 
     fn run(&self, cx: &Context, inputs: &Inputs, out: &Draft) -> Result<Outcome, StageError> {
         let from = inputs.get("from");
@@ -75,11 +75,16 @@ fn write(log: &RawLog, split: &Split, encoder: &Encoder, cx: &Context, out: &Dra
     let tasks = &encoder.schema.tasks;
     // of each split and task
     let mut positives = [(); 3].map(|()| vec![0_usize; tasks.len()]);
+    let mut missing = MissingNumbers::none(encoder.schema.numerical.len());
     log.chunks(|chunk| {
         let numbers = encoder.encode(&chunk, &mut ids, &mut numbers)?;
         let parts = split.of(chunk.first, chunk.rows);
         for (labels, part) in chunk.labels.chunks_exact(tasks.len().max(1)).zip(parts) {
             positives[*part as usize].iter_mut().zip(labels).for_each(|(count, label)| *count += usize::from(*label));
+        }
+        // where nothing stands for them they are errors, and there are none
+        if log.fill.is_some() {
+            missing.count(chunk.numerical, parts);
         }
         writers.par_iter_mut().try_for_each(|(part, writer)| {
             let keep: Vec<u32> = (0..).zip(parts).filter(|(_, of)| *of == part).map(|(at, _)| at).collect();
@@ -89,6 +94,7 @@ fn write(log: &RawLog, split: &Split, encoder: &Encoder, cx: &Context, out: &Dra
         cx.check_interrupt().map_err(|_| DataError::Interrupted)
     })?;
     writers.into_iter().try_for_each(|(_, writer)| writer.finish())?;
+    out.write(MissingNumbers::FILE, missing.to_json().as_bytes())?;
     for (name, part) in [("training", Part::Train), ("validation", Part::Valid), ("test", Part::Test)] {
         for (task, &positives) in tasks.iter().zip(&positives[part as usize]) {
             if positives == 0 || positives == split.count(part) {
@@ -103,11 +109,8 @@ fn write(log: &RawLog, split: &Split, encoder: &Encoder, cx: &Context, out: &Dra
 }
 
 fn read_files(source: &Source, stage: &Preprocess, cx: &Context) -> Result<RawLog, StageError> {
-    let fill = stage.fill.map(|fill| match fill {
-        Fill::Number(number) => number,
-        // what it is, is known once all rows are read
-        Fill::Mean => f32::NAN,
-    });
+    // what stands for them is put in when rows are encoded, and they are counted before
+    let fill = stage.fill.map(|_| f32::NAN);
     // How many rows there are is known at the end only; how many bytes, from the start.
     cx.progress.begin(source.files.iter().map(|file| file.bytes).sum(), "bytes");
     let mut watch = |advance: Advance| {

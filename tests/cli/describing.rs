@@ -43,6 +43,7 @@ fn rows_are_described_in_numbers() {
     number      min    mean     max  zeros in train  zeros in valid  zeros in test  scaled
     price   -2.0000  1.0000  4.0000         25.00 %        100.00 %       100.00 %
     min, mean and max are those of the training rows, before scaling
+    no number is missing
     ");
     let json = project.call(&["describe", "pipelines/small.ron", "preprocess", "--json"]).expect(0).json();
     let stage = &json["stages"][0];
@@ -54,6 +55,7 @@ fn rows_are_described_in_numbers() {
     assert_eq!(rows["fields"][0]["out_of_vocabulary"]["test"], json!({ "rows": 2, "share": 1.0 }));
     let price = json!({ "min": -2.0, "mean": 1.0, "max": 4.0, "zeros": { "rows": 1, "share": 0.25 } });
     assert_eq!(rows["numerical"][0]["values"]["train"], price);
+    assert_eq!(rows["numerical"][0]["missing"]["train"], json!({ "rows": 0, "share": 0.0 }));
 
     // what it came to is still there when the pipeline says something else by now
     let stale =
@@ -61,6 +63,41 @@ fn rows_are_described_in_numbers() {
     let expected = "out of date (will run: fill: None → Number(0.0)): this is what it last came to\n";
     assert!(stale.out.contains(expected), "{stale:?}");
     assert!(stale.out.ends_with(told.out.split_once("\n\n").unwrap().1), "{stale:?}");
+}
+
+/// Empty, NaN and infinite; what stands for them, a number or the mean, changes no count.
+#[test]
+fn missing_numbers_are_counted_before_they_are_filled_in() {
+    let project = project();
+    let header = "shop,price,weight,age,user,like\n";
+    let train = "a,0,NaN,30,1,1\na,2,,40,1,0\nb,,inf,50,2,0\nb,4,5,60,1,0\n";
+    fs::write(project.path("train.csv"), format!("{header}{train}")).unwrap();
+    fs::write(project.path("test.csv"), format!("{header}{}", "c,nan,1,30,5,1\n".repeat(4))).unwrap();
+    project.edit("numerical: [\"price\"]", "numerical: [\"price\", \"weight\", \"age\"]");
+    let told = |fill: &str| {
+        let fill = ["--set", &format!("preprocess.fill={fill}")];
+        project.call(&[&["run", "pipelines/small.ron", "--until", "preprocess"][..], &fill].concat()).expect(0);
+        let text = project.call(&[&["describe", "pipelines/small.ron", "preprocess"][..], &fill].concat()).expect(0);
+        let json = project.call(&[&["describe", "pipelines/small.ron", "preprocess", "--json"][..], &fill].concat());
+        (text.out, json.expect(0).json()["stages"][0]["rows"]["numerical"].clone())
+    };
+    let (text, numbers) = told("Mean");
+    insta::assert_snapshot!(text.split_once("before scaling\n").unwrap().1, @"
+
+    number  missing in train  missing in valid  missing in test  filled with
+    price            25.00 %          100.00 %         100.00 %       2.0000
+    weight           75.00 %            0.00 %           0.00 %       5.0000
+    ");
+    let counts = json!({ "train": { "rows": 1, "share": 0.25 }, "valid": { "rows": 2, "share": 1.0 },
+                         "test": { "rows": 2, "share": 1.0 } });
+    assert_eq!((&numbers[0]["missing"], &numbers[0]["filled"]), (&counts, &json!(2.0)));
+    assert_eq!(numbers[2]["missing"]["train"], json!({ "rows": 0, "share": 0.0 }));
+    let (_, filled) = told("-1");
+    assert_eq!((&filled[0]["missing"], &filled[0]["filled"]), (&counts, &json!(-1.0)));
+    assert_eq!(filled[1]["missing"], numbers[1]["missing"]);
+    // a number is written in the place of what is missing, and nothing else changes
+    assert_eq!(filled[0]["values"]["train"]["min"], -1.0);
+    assert_eq!(filled[2]["values"], numbers[2]["values"]);
 }
 
 #[test]

@@ -53,6 +53,8 @@ fn the_latest_rows_are_tested_on() {
     assert!(close(&views["train"]["mean"], 67.0), "{views}");
     assert!(close(&views["valid"]["min"], 130.0) && close(&views["valid"]["max"], 160.0), "{views}");
     assert!(close(&views["test"]["min"], 170.0) && close(&views["test"]["max"], 200.0), "{views}");
+    let missing = &rows["numerical"][0]["missing"];
+    assert_eq!((&missing["train"]["rows"], &missing["valid"]["rows"]), (&json!(1), &json!(0)), "{missing}");
     assert_eq!(rows["fields"][0]["embedding_rows"], 7);
 
     // a day's user is the next day's as well, so groups cannot be kept together

@@ -175,6 +175,26 @@ fn means_of_training_rows_stand_for_missing_numbers() {
     assert_eq!(first, expected);
 }
 
+/// Whether other columns are scaled or not.
+#[test]
+fn a_number_stands_for_missing_ones() {
+    for (transform, expected) in [
+        (Transform::AsIs, [1.0, -0.0, 2.5, 5.0, 2.5, 7.0]),
+        // of 1 and 2.5, the mean is 1.75 and the deviation 0.75
+        (Transform::Standardise, [-1.0, -0.0, 1.0, 5.0, 1.0, 7.0]),
+    ] {
+        let mut log = RawLog::new(vec![], vec!["x".into(), "y".into()], vec!["label".into()]);
+        log.parts.numerical = vec![1.0, -0.0, f32::NAN, 5.0, f32::NAN, 7.0];
+        log.parts.labels = vec![0; 3];
+        log.fill = Some(Fill::Number(2.5));
+        log.transforms[0] = transform;
+        let encoded = encode(log, &[0, 1]);
+        let bits = |numbers: &[f32]| numbers.iter().map(|number| number.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(encoded.rows.numerical()), bits(&expected));
+        assert_eq!(encoded.encoding.numerical[1], Scaling { missing: Some(2.5), ..Scaling::NONE });
+    }
+}
+
 #[test]
 fn a_column_without_numbers_has_no_mean() {
     let mut log = RawLog::new(vec![], vec!["x".into()], vec!["label".into()]);
