@@ -1,5 +1,6 @@
-//! Numbers as people read them: metrics, times, sizes, dates.
+//! What people read: metrics, times, sizes, dates, paths.
 
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -47,6 +48,12 @@ pub fn bytes(size: u64) -> String {
 pub fn moment(seconds: u64) -> String {
     let time = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
     time.unwrap_or(Timestamp::MAX).strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// A path from the working folder, if within it.
+pub fn from_here(path: &Path) -> &Path {
+    let here = std::env::current_dir().ok();
+    here.and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path)
 }
 
 #[cfg(test)]

@@ -1,12 +1,11 @@
 //! Tables in plain aligned columns: readable without colour, and by `awk`.
 
 use std::fmt::Write;
-use std::path::Path;
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 
 use crate::comparison;
-use crate::readable::{duration, number};
+use crate::readable::{duration, from_here, number};
 use crate::run::{How, Report, Results, StageEvaluation, StagePredictions, StageTables, StageToy};
 
 /// A column's heading and whether it holds numbers.
@@ -65,21 +64,15 @@ fn predicted(StagePredictions { stage, predictions, simulated, counts, .. }: &St
     let mut text = format!("{stage}: {} rows of {}{mark}\n", counts.rows, counts.file);
     let means = counts.tasks.iter().map(|task| vec![task.task.clone(), number(Some(task.mean), 4)]);
     text += &table(&[("task", false), ("mean probability", true)], means);
-    let unseen: Vec<_> = counts.unseen.iter().filter(|unseen| unseen.rows > 0).collect();
+    let unseen = counts.with_unseen();
     if !unseen.is_empty() {
-        let share = |rows: u64| format!("{:.2} %", 100.0 * rows as f64 / counts.rows as f64);
-        let rows = unseen.iter().map(|unseen| vec![unseen.field.clone(), unseen.rows.to_string(), share(unseen.rows)]);
+        let row = |rows: u64| [rows.to_string(), counts.percentage(rows)];
+        let rows = unseen.iter().map(|of| std::iter::once(of.field.clone()).chain(row(of.rows)).collect());
         let columns = [("field", false), ("rows with an id unseen in training", true), ("share", true)];
         text += &format!("\n{}", table(&columns, rows));
     }
     let _ = writeln!(text, "predictions: {}", from_here(predictions).display());
     text
-}
-
-/// A path from the working folder, if within it.
-fn from_here(path: &Path) -> &Path {
-    let here = std::env::current_dir().ok();
-    here.and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path)
 }
 
 /// The tables of a `Compare` stage.

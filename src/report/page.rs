@@ -8,7 +8,7 @@ use super::forest::Forest;
 use crate::comparison::Table;
 use crate::metric::{MEAN, Reliability};
 use crate::readable;
-use crate::run::{GoldenComparison, StageEvaluation};
+use crate::run::{GoldenComparison, StageEvaluation, StagePredictions};
 use crate::spec::{Grid, Sweep};
 
 /// What a page is about.
@@ -38,6 +38,7 @@ pub struct Page {
     pub(super) dag: Option<String>,
     pub(super) comparisons: Vec<Comparison>,
     pub(super) evaluations: Vec<Measured>,
+    pub(super) predictions: Vec<Scored>,
     pub(super) overview: Vec<String>,
     pub(super) trainings: Vec<Training>,
     pub(super) toys: Vec<ToyFigure>,
@@ -153,6 +154,20 @@ impl Measured {
 
     fn has_attainable(&self) -> bool {
         self.found.evaluation.values.iter().any(|value| value.attainable.is_some())
+    }
+}
+
+/// What a `Predict` stage came to.
+#[derive(Debug)]
+pub(super) struct Scored {
+    pub found: StagePredictions,
+    /// Where the probabilities lie.
+    pub path: String,
+}
+
+impl Scored {
+    pub fn new(found: &StagePredictions) -> Self {
+        Self { found: found.clone(), path: readable::from_here(&found.predictions).display().to_string() }
     }
 }
 

@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use super::chart::{COLOURS, Chart, Line};
 use super::curve::Curve;
-use super::page::{CellCount, Comparison, Configuration, Measured, Page, Source, StageRow, ToyFigure, Training};
+use super::page::{
+    CellCount, Comparison, Configuration, Measured, Page, Scored, Source, StageRow, ToyFigure, Training,
+};
 use super::{Dag, DagNode, findings};
 use crate::comparison::Table;
 use crate::data::{EncodedDataset, Schema};
 use crate::metric::{Evaluation, Metric};
 use crate::plan::{Plan, Record, Verdict};
 use crate::readable;
-use crate::run::{Results, StageEvaluation};
+use crate::run::{Results, StageEvaluation, StagePredictions};
 use crate::spec::{Axis, Cell, Grid, Pipeline, Stage, Sweep};
 use crate::stage::train::CURVE;
 use crate::store::{Artifact, Lookup, Machine, Store};
@@ -80,9 +82,11 @@ impl Page {
                 if results.comparisons.is_empty() {
                     page.findings.extend(results.evaluations.iter().filter_map(of_evaluation));
                 }
+                page.findings.extend(results.predictions.iter().map(of_predictions));
             }
         }
         page.findings.extend(source.golden.iter().map(|(file, held)| findings::of_golden(file, held)));
+        page.predictions = results.predictions.iter().map(Scored::new).collect();
         for toy in &results.toys {
             match std::fs::read_to_string(&toy.figure) {
                 Ok(figure) => page.toys.push(ToyFigure { stage: toy.stage.clone(), figure }),
@@ -298,6 +302,12 @@ fn of_evaluation(found: &StageEvaluation) -> Option<String> {
     let stale = if found.reached { "" } else { "; out of date" };
     (!means.is_empty())
         .then(|| format!("{}: {} on {rows} {} rows{stale}.", found.stage, means.join(", "), on.to_lowercase()))
+}
+
+/// `score: new.csv has 1000 rows; no id is unseen in training.`
+fn of_predictions(found: &StagePredictions) -> String {
+    let stale = if found.reached { "" } else { "; out of date" };
+    format!("{}: {} has {}{stale}.", found.stage, found.counts.file, found.counts.summary())
 }
 
 /// `5 of 5 stages are up to date`.

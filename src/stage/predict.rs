@@ -233,10 +233,20 @@ impl<'a, D: Kernels> Scoring<'a, D> {
 }
 
 impl Predicted {
+    /// The fields in which some rows have an unseen id.
+    pub fn with_unseen(&self) -> Vec<&Unseen> {
+        self.unseen.iter().filter(|unseen| unseen.rows > 0).collect()
+    }
+
+    /// Which share of the rows so many are, in per cent.
+    pub fn percentage(&self, rows: u64) -> String {
+        format!("{:.2} %", 100.0 * rows as f64 / self.rows as f64)
+    }
+
     /// `1000 rows; ids unseen in training: shop 12, user 3`.
-    fn summary(&self) -> String {
+    pub fn summary(&self) -> String {
         const SHOWN: usize = 3;
-        let mut unseen: Vec<&Unseen> = self.unseen.iter().filter(|unseen| unseen.rows > 0).collect();
+        let mut unseen = self.with_unseen();
         unseen.sort_by_key(|unseen| std::cmp::Reverse(unseen.rows));
         let named: Vec<String> =
             unseen.iter().take(SHOWN).map(|unseen| format!("{} {}", unseen.field, unseen.rows)).collect();

@@ -126,6 +126,21 @@ fn the_test_file_scores_as_evaluate_says() {
     assert_eq!(predicted["unseen"], serde_json::json!([{ "field": "shop", "rows": unseen }]));
     let again = project.call(&["run", "pipelines/small.ron"]).expect(0);
     assert!(again.out.starts_with("small: every stage is up to date"), "{again:?}");
+
+    let page = crate::report::page(&project, &["pipelines/small.ron"]);
+    let path = run.out.lines().find_map(|line| line.strip_prefix("predictions: ")).unwrap();
+    let share = format!("{:.2} %", unseen as f64 / 40.97);
+    for text in [
+        "<a href=\"#predictions\">Predictions</a>",
+        &format!("score: test.csv has 4097 rows; ids unseen in training: shop {unseen}."),
+        "score <span class=\"soft\">4097 rows of test.csv</span>",
+        &format!("<td>shop</td><td class=\"number\">{unseen}</td><td class=\"number\">{share}</td>"),
+        &format!("<code>{path}</code>"),
+    ] {
+        assert!(page.contains(text), "{text}");
+    }
+    let mean = predicted["tasks"][0]["mean"].as_f64().unwrap();
+    assert!(page.contains(&format!("<td>like</td><td class=\"number\">{mean:.4}</td>")), "{mean}");
 }
 
 #[test]

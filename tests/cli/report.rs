@@ -27,7 +27,7 @@ fn check_self_contained(page: &str) {
     }
 }
 
-fn page(project: &Project, arguments: &[&str]) -> String {
+pub(crate) fn page(project: &Project, arguments: &[&str]) -> String {
     let written = project.call(&[&["report"], arguments, &["-o", "page.html"]].concat()).expect(0);
     assert_eq!(written.out, "page.html\n");
     let page = fs::read_to_string(project.path("page.html")).unwrap();
