@@ -12,7 +12,7 @@ use crate::init::{Look, look, name_of, pipeline};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The file: a header line, then rows; commas, or tabs in `.tsv`; also `.gz`.
+    /// The file: a header line, then rows; commas, tabs, semicolons or bars between fields; also `.gz`.
     #[arg(value_name = "FILE.csv")]
     file: PathBuf,
     /// Where to write the pipeline [default: `pipelines/NAME.ron`, named like the file].
@@ -63,7 +63,8 @@ fn place(file: &Path, pipeline: &Path) -> Result<String, Failure> {
 
 fn said(file: &Path, to: &Path, found: &Look) -> String {
     let rows = if found.all { format!("all {}", found.rows) } else { format!("the first {}", found.rows) };
-    let mut text = format!("{}: {} columns; looked at {rows} rows\n\n", file.display(), found.columns.len());
+    let between = found.delimiter.map_or_else(String::new, |delimiter| format!(" with {delimiter:?} between them"));
+    let mut text = format!("{}: {} columns{between}; looked at {rows} rows\n\n", file.display(), found.columns.len());
     let columns = [("column", false), ("part", false), ("values", true), ("missing", true), ("why", false)];
     let lines = found.columns.iter().map(|column| {
         let missing = if column.missing == 0 { String::new() } else { column.missing.to_string() };

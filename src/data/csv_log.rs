@@ -8,7 +8,7 @@ use indexmap::IndexSet;
 use serde::{Deserialize, Serialize};
 
 use super::DataError;
-use super::delimited::{Header, Layout, Reading, Row};
+use super::delimited::{Header, Layout, Reading, Row, is_parquet};
 use super::encoding::bucket;
 use super::error::list;
 use super::log::{Categories, Piece, RawLog, dictionary_fields};
@@ -17,8 +17,7 @@ use crate::registry::Describe;
 
 /// A delimited text log with a header line.
 ///
-/// Fields are separated by tabs in `.tsv` and `.tab` files and by commas in all others; `.gz` is unpacked. Categories
-/// are texts (`1` and `01` differ) and are numbered by dictionary; numbers stay as they are.
+/// `.gz` is unpacked. Categories are texts (`1` and `01` differ) and are numbered by dictionary; numbers stay as they are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Csv {
@@ -27,6 +26,10 @@ pub struct Csv {
     /// Test rows; leave out when `Preprocess` draws them with `test: Random(..)`.
     #[serde(default)]
     pub test: Option<String>,
+    /// What stands between two fields, in further rows as well; when left out, tabs in `.tsv` and `.tab` files and commas in
+    /// all others.
+    #[serde(default)]
+    pub delimiter: Option<char>,
     /// Columns that hold categories, text or integers.
     #[serde(default)]
     pub categorical: Vec<String>,
@@ -62,6 +65,7 @@ impl Default for Csv {
         Self {
             train: String::new(),
             test: None,
+            delimiter: None,
             categorical: Vec::new(),
             numerical: Vec::new(),
             labels: Vec::new(),
@@ -119,8 +123,28 @@ impl Csv {
         require(root, folder, &wanted, "the log", remedy)
     }
 
+    /// What may stand between fields, in words.
+    pub(crate) const DELIMITERS: &'static str = "a comma, a semicolon, a bar, a tab or the like: `delimiter: ';'`";
+
     /// How many ids a column may be hashed to.
     pub(crate) const BUCKETS: RangeInclusive<u32> = 1..=50_000_000;
+
+    /// Whether a character may stand between fields: one byte that is no part of a word or a number, no quote and no end of a
+    /// line.
+    pub(crate) fn may_delimit(delimiter: char) -> bool {
+        matches!(delimiter, '\t' | ' ')
+            || (delimiter.is_ascii_punctuation() && !matches!(delimiter, '"' | '.' | '-' | '+'))
+    }
+
+    /// How a file of such rows is laid out.
+    pub(super) fn layout(&self, path: &Path) -> Layout<'static> {
+        let suggested = Layout::by_extension(path);
+        // `check` lets no other through; a Parquet file has no delimiter of its own
+        match self.delimiter.and_then(|delimiter| u8::try_from(delimiter).ok()) {
+            Some(delimiter) if !is_parquet(path) => Layout { delimiter, ..suggested },
+            _ => suggested,
+        }
+    }
 
     /// The fields that name columns which another field must name: their names, what they name, and those they may.
     pub(crate) fn named_again(&self) -> [(&'static str, &'static str, Vec<&String>, &[String]); 2] {
@@ -140,6 +164,12 @@ impl Csv {
             return Err(DataError::request(
                 format!("`Csv(..)` names {} twice", list(&twice)),
                 "a column is categorical, numerical, a label, the group or the time",
+            ));
+        }
+        if let Some(delimiter) = self.delimiter.filter(|delimiter| !Self::may_delimit(*delimiter)) {
+            return Err(DataError::request(
+                format!("`delimiter: {delimiter:?}` cannot stand between fields"),
+                Self::DELIMITERS,
             ));
         }
         if self.labels.is_empty() {
@@ -186,7 +216,7 @@ impl Csv {
         for file in files {
             let before = log.rows();
             let columns = |header: &Header| Columns::of(self, header);
-            reading.file(file, Layout::by_extension(&file.path), &mut log, columns, Columns::read)?;
+            reading.file(file, self.layout(&file.path), &mut log, columns, Columns::read)?;
             if file.role == Role::Test {
                 log.test_rows = Some(log.rows() - before);
             }
@@ -218,6 +248,12 @@ impl Columns {
     fn of(csv: &Csv, header: &Header) -> Result<Self, DataError> {
         let named = csv.categorical.iter().chain(&csv.numerical).chain(&csv.labels).chain(&csv.group).chain(&csv.time);
         let wanted: Vec<&str> = named.map(String::as_str).collect();
+        if let [only] = header.names()
+            && let Some(other) = only.chars().find(|c| [';', '|', '\t', ','].contains(c))
+        {
+            let said = format!("the line has no delimiter, but {other:?} where one may be meant");
+            return Err(header.wrong(said, format!("say what separates the columns: `Csv(.., delimiter: {other:?})`")));
+        }
         let mut categorical = header.positions(&wanted)?;
         let mut numerical = categorical.split_off(csv.categorical.len());
         let mut labels = numerical.split_off(csv.numerical.len());

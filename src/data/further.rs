@@ -47,9 +47,10 @@ impl LogReader {
 
     /// How a file of such rows is laid out.
     pub(crate) fn layout(&self, path: &Path) -> Layout<'static> {
-        match self.dataset {
+        match &self.dataset {
             Dataset::CensusIncome(_) => CensusIncome::LAYOUT,
-            Dataset::AliExpress(_) | Dataset::Csv(_) | Dataset::Simulated(_) => Layout::by_extension(path),
+            Dataset::Csv(log) => log.layout(path),
+            Dataset::AliExpress(_) | Dataset::Simulated(_) => Layout::by_extension(path),
         }
     }
 }

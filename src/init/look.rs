@@ -26,6 +26,8 @@ pub struct Look {
     pub all: bool,
     /// Whether the labels were named by the caller.
     pub labels_given: bool,
+    /// What stands between two fields, where the file's name suggests something else.
+    pub delimiter: Option<char>,
 }
 
 impl Look {
@@ -48,14 +50,15 @@ struct Rows {
 /// # Errors
 /// When the file cannot be read, has no header or a single column, or no column can be a label.
 pub fn look(path: &Path, labels: &[String]) -> Result<Look, DataError> {
-    let layout = Layout::by_extension(path);
+    let layout = Layout::sniffed(path);
+    let suggested = Layout::by_extension(path).delimiter;
     let (found, end) = each_row(
         Path::new(""),
         path,
         layout,
         None,
         |header| {
-            check_header(header, layout.delimiter)?;
+            check_header(header)?;
             let names = header.names().to_vec();
             let seen = names.iter().map(|_| Seen::default()).collect();
             let most = ROWS.min(CELLS / names.len()).max(1000);
@@ -96,7 +99,8 @@ pub fn look(path: &Path, labels: &[String]) -> Result<Look, DataError> {
             "every column but the labels is the same in all rows, counts them, or hardly has a value twice",
         ));
     }
-    Ok(Look { columns, rows, all: end.is_some(), labels_given: !labels.is_empty() })
+    let delimiter = Some(layout.delimiter).filter(|found| *found != suggested).map(char::from);
+    Ok(Look { columns, rows, all: end.is_some(), labels_given: !labels.is_empty(), delimiter })
 }
 
 fn request(message: String, remedy: impl Into<String>) -> DataError {
@@ -104,21 +108,13 @@ fn request(message: String, remedy: impl Into<String>) -> DataError {
 }
 
 /// The first line must name columns.
-fn check_header(header: &Header, delimiter: u8) -> Result<(), DataError> {
+fn check_header(header: &Header) -> Result<(), DataError> {
     let names = header.names();
-    if let [only] = names {
-        let other = [(',', "commas"), ('\t', "tabs"), (';', "semicolons"), ('|', "bars")];
-        let other = other.iter().find(|(c, _)| *c as u8 != delimiter && only.contains(*c));
-        return Err(match other {
-            Some((_, word)) => header.wrong(
-                format!(
-                    "the columns are separated by {word}, where {} are read",
-                    if delimiter == b'\t' { "tabs" } else { "commas" }
-                ),
-                "call a file with tabs `.tsv` and one with commas `.csv`; save one with anything else with commas",
-            ),
-            None => header.wrong("there is only one column", "a label and something to learn it from are needed"),
-        });
+    if let [_] = names {
+        return Err(header.wrong(
+            "there is only one column",
+            "a label and something to learn it from are needed, with commas, tabs, semicolons or bars between them",
+        ));
     }
     let numbers = names.iter().filter(|name| name.parse::<f64>().is_ok()).count();
     let twice = names.iter().collect::<HashSet<_>>().len() < names.len();
@@ -280,6 +276,16 @@ mod tests {
         assert_eq!(labels("a,isClicked,c\n0,1,x\n1,0,y\n0,1,y\n"), "isClicked");
         let look = look_at("a,b,c\n0,1,x\n1,0,y\n0,1,y\n", &["b"]);
         assert_eq!((look.names(Part::Label), look.names(Part::Categorical)), (vec!["b"], vec!["a", "c"]));
+    }
+
+    #[test]
+    fn a_delimiter_is_told_where_the_name_does_not_tell_it() {
+        let rows = "y,x\n0,1\n1,2\n0,1\n";
+        assert_eq!(look_at(rows, &[]).delimiter, None);
+        for delimiter in [";", "|", "\t"] {
+            let look = look_at(&rows.replace(',', delimiter), &[]);
+            assert_eq!((look.delimiter, look.names(Part::Label)), (delimiter.chars().next(), vec!["y"]));
+        }
     }
 
     #[test]

@@ -38,6 +38,11 @@ pub fn pipeline(name: &str, train: &str, look: &Look) -> String {
     );
     text += "        \"download\": Download(dataset: Csv(\n";
     let _ = writeln!(text, "            train: {},", quoted(train));
+    if let Some(delimiter) = look.delimiter {
+        text += "            // What stands between two fields, here and in the rows to score.\n";
+        // escapes are the same in both languages
+        let _ = writeln!(text, "            delimiter: {delimiter:?},");
+    }
     text += "            // What the model predicts: 0 or 1 in each row, a task for each column.\n";
     list(&mut text, "labels", &labels);
     text += "            // Categories: each value gets an embedding; values that no training row has share one.\n";
@@ -140,13 +145,13 @@ mod tests {
         let mut columns: Vec<Column> = odd.iter().map(|name| column(name, Part::Categorical)).collect();
         columns.extend([column("y", Part::Label), column("broken\n\"", Part::LeftOut)]);
         columns.extend((0..200).map(|at| column(&format!("number {at}"), Part::Numerical)));
-        let look = Look { columns, rows: 5, all: false, labels_given: false };
+        let look = Look { columns, rows: 5, all: false, labels_given: false, delimiter: Some('\t') };
         let text = pipeline("p", "a \"b\".csv", &look);
         let loaded = crate::spec::parse(&text, "p.ron", &[]).unwrap();
         let crate::spec::Stage::Download(download) = &loaded.pipeline.stages["download"] else { panic!("{text}") };
         let crate::data::Dataset::Csv(csv) = &download.dataset else { panic!("{text}") };
         assert_eq!((csv.train.as_str(), &csv.categorical[..]), ("a \"b\".csv", &odd.map(str::to_owned)[..]));
-        assert_eq!((csv.labels.len(), csv.numerical.len()), (1, 200));
+        assert_eq!((csv.labels.len(), csv.numerical.len(), csv.delimiter), (1, 200, Some('\t')));
         assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
     }
 }

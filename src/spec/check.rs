@@ -217,6 +217,11 @@ impl<'a> Check<'a> {
         if let Some(test) = &csv.test {
             self.path(test, &within("test"));
         }
+        if let Some(delimiter) = csv.delimiter.filter(|delimiter| !Csv::may_delimit(*delimiter)) {
+            let place = self.at(&within("delimiter")).head;
+            let problem = format!("{delimiter:?} cannot stand between fields");
+            self.report(Problem::new(problem, place).hint(Csv::DELIMITERS));
+        }
         let labels = self.at(&within("labels"));
         if csv.labels.is_empty() && !self.is_faulty(labels) {
             let hint = "name the column of each task's label: `labels: [\"click\"]`";

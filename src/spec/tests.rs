@@ -480,7 +480,7 @@ fn log(csv: &str, preprocess: &str) -> String {
 #[test]
 fn transforms_and_hashes_name_columns_of_their_kind() {
     let found = wrong(&log(
-        r#"transforms: {"view": Log1p, "views": Log1p}, hashed: {"views": 10, "shop": 0}, min_count: 0"#,
+        r#"transforms: {"view": Log1p, "views": Log1p}, hashed: {"views": 10, "shop": 0}, min_count: 0, delimiter: 'x'"#,
         "test: Random(0.2), fill: -1",
     ));
     for expected in [
@@ -488,12 +488,13 @@ fn transforms_and_hashes_name_columns_of_their_kind() {
         "`hashed` names `views`, which is none of the categorical columns | these are: `shop`",
         "`shop` cannot be hashed to 0 ids | from 1 to 50,000,000 rows of the embedding table",
         "`min_count` should be at least 1, not 0",
+        "'x' cannot stand between fields | a comma, a semicolon, a bar, a tab or the like: `delimiter: ';'`",
         "`views` takes ln(1 + x) of numbers from 0 on, not of -1 | fill with 0.0 or more, or with `Mean`",
     ] {
         assert!(found.contains(expected), "{expected}:\n{found}");
     }
-    assert_eq!(found.lines().count(), 5, "{found}");
-    let fine = r#"transforms: {"views": Log1pStandardise}, hashed: {"shop": 10}, min_count: 2"#;
+    assert_eq!(found.lines().count(), 6, "{found}");
+    let fine = r#"transforms: {"views": Log1pStandardise}, hashed: {"shop": 10}, min_count: 2, delimiter: '|'"#;
     read(&log(fine, "test: Random(0.2), fill: Mean, max_bad_rows: 3"));
 }
 

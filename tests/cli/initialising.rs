@@ -112,6 +112,50 @@ fn a_file_becomes_a_model_and_predictions() {
     assert!(again.err.contains(&format!("`{file}` is there already")), "{again:?}");
 }
 
+/// The same log with other delimiters comes to the same model, and rows to score have the delimiter of the log.
+#[test]
+fn semicolons_bars_and_tabs_are_found_out() {
+    let project = Project::new();
+    let commas: String = log().lines().map(|line| line.replace("\"shop, ", "\"shop ") + "\n").collect();
+    fs::write(project.path("commas.csv"), &commas).unwrap();
+    init(&project, &["commas.csv"]).expect(0);
+    let plain = fs::read_to_string(project.path("pipelines/commas.ron")).unwrap();
+    assert!(!plain.contains("delimiter"), "{plain}");
+    let run = |file: &str| {
+        let arguments = ["run", file, "--set", "train.epochs=2", "--json"];
+        project.call(&arguments).expect(0).json()["metrics"][0]["values"].clone()
+    };
+    let expected = run("pipelines/commas.ron");
+    for (name, delimiter, written) in
+        [("semicolons", ";", "delimiter: ';',"), ("bars", "|", "delimiter: '|',"), ("tabs", "\t", "delimiter: '\\t',")]
+    {
+        let (rows, file) = (format!("{name}.csv"), format!("pipelines/{name}.ron"));
+        let text = commas.replace(',', delimiter);
+        fs::write(project.path(&rows), &text).unwrap();
+        let said = init(&project, &[&rows]).expect(0).out;
+        assert!(
+            said.starts_with(&format!("{rows}: 9 columns with {:?} between them;", delimiter.chars().next().unwrap())),
+            "{said}"
+        );
+        let pipeline = fs::read_to_string(project.path(&file)).unwrap();
+        assert!(pipeline.contains(written), "{pipeline}");
+        let scores = pipeline.replace("// \"predict\"", "\"predict\"").replace("new.csv", &format!("new-{name}.csv"));
+        fs::write(project.path(&file), scores).unwrap();
+        let few: String = text.lines().take(4).map(|line| format!("{line}\n")).collect();
+        fs::write(project.path(&format!("new-{name}.csv")), few).unwrap();
+        assert_eq!(run(&file), expected, "{name}");
+        // forgotten, it is asked for
+        fs::write(project.path(&file), pipeline.replace(written, "")).unwrap();
+        let failed = project.call(&["run", &file]).expect(1);
+        assert!(
+            failed
+                .err
+                .contains(&format!("say what separates the columns: `Csv(.., {})`", written.trim_end_matches(','))),
+            "{failed:?}"
+        );
+    }
+}
+
 #[test]
 fn labels_are_those_named() {
     let project = Project::new();
@@ -135,7 +179,8 @@ fn files_that_no_pipeline_fits_are_refused() {
     for (text, arguments, said) in [
         ("1,0\n2,1\n", &[][..], "x.csv:1: there is no header"),
         ("y\n0\n1\n", &[], "x.csv:1: there is only one column"),
-        ("y;x\n0;1\n1;2\n", &[], "x.csv:1: the columns are separated by semicolons, where commas are read"),
+        ("y\u{1f}x\n0\u{1f}1\n1\u{1f}2\n", &[], "with commas, tabs, semicolons or bars between them"),
+        ("y;x\n0;7\n1\n", &[], "x.csv:3: 1 fields where 2 are expected"),
         ("y,x\n", &[], "`x.csv` has no rows"),
         ("", &[], "`x.csv` has no rows"),
         ("a,b\nu,1\nv,2\nu,3\n", &[], "no column of `x.csv` can be a label"),

@@ -101,7 +101,7 @@ impl Read for Hashing {
     }
 }
 
-pub(super) fn is_parquet(path: &Path) -> bool {
+pub(in crate::data) fn is_parquet(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "parquet")
 }
 

@@ -17,6 +17,7 @@ mod decimal;
 mod quotes;
 mod row;
 mod sequential;
+mod sniff;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -30,7 +31,8 @@ use self::archive::Member;
 pub(crate) use self::archive::members;
 pub(crate) use self::bad_rows::BadRows;
 use self::blocks::Blocks;
-use self::content::{Content, Place, is_gzip, is_parquet};
+pub(super) use self::content::is_parquet;
+use self::content::{Content, Place, is_gzip};
 pub(crate) use self::row::{Header, Row};
 pub(crate) use self::sequential::each_row;
 use self::work::Work;
