@@ -14,6 +14,7 @@ mod project;
 mod real_rows;
 mod report;
 mod running;
+mod searches;
 #[path = "../server/mod.rs"]
 mod server;
 mod snapshots;
