@@ -60,7 +60,7 @@ pub(super) const NUMERICAL: usize = 63;
 /// The tasks; a conversion needs a click.
 pub(super) const TASKS: [&str; 2] = ["click", "conversion"];
 /// The search a row belongs to: a group, never a feature.
-const GROUP: &str = "search_id";
+pub(crate) const GROUP: &str = "search_id";
 
 /// `categorical_1`, …
 pub(super) fn categorical_names() -> Vec<String> {
@@ -108,6 +108,11 @@ impl AliExpress {
     /// The simulated log that stands in for this one.
     pub fn simulation(&self, rows: usize, seed: u64) -> Simulated {
         Simulated { like: Like::AliExpress, country: self.country, rows, seed }
+    }
+
+    /// Reads the test rows of an archive as it is published.
+    pub(super) fn read_test(&self, archive: &SourceFile, reading: &mut Reading) -> Result<RawLog, DataError> {
+        raw::read_test(self.country, std::slice::from_ref(archive), reading)
     }
 
     pub(super) fn read(&self, files: &[SourceFile], reading: &mut Reading) -> Result<RawLog, DataError> {

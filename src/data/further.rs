@@ -5,10 +5,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::aliexpress::{AliExpress, GROUP};
 use super::census::CensusIncome;
-use super::delimited::{Header, Layout, Row};
+use super::delimited::{Header, Layout, Reading, Row};
 use super::error::{RowProblem, quoted};
-use super::{DataError, Dataset, Encoding, FieldEncoding, Parts, Schema};
+use super::log::{Categories, RawField, RawLog};
+use super::{DataError, Dataset, Encoding, Field, FieldEncoding, Parts, Schema, SourceFile};
 
 /// `reader.json` of a `Preprocess` artifact: how the text of further rows is read. What then becomes of their values,
 /// [`Encoding`] says.
@@ -43,6 +45,16 @@ impl LogReader {
     /// The text of a `reader.json`.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("names and numbers always serialise")
+    }
+
+    /// The log of which a file is the archive, as it is published; none for files that can be read row by row.
+    pub(crate) fn published(&self, path: &Path) -> Option<AliExpress> {
+        match self.dataset {
+            Dataset::AliExpress(log) if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("zip")) => {
+                Some(log)
+            }
+            _ => None,
+        }
     }
 
     /// How a file of such rows is laid out.
@@ -111,6 +123,90 @@ impl FurtherColumns {
     /// When one is no text.
     pub(crate) fn kept<'r>(&self, row: &'r Row) -> Result<Vec<&'r str>, DataError> {
         self.keep.iter().map(|&at| row.text(at)).collect()
+    }
+}
+
+/// The test rows of an archive, which have to be joined before they can be encoded.
+pub(crate) struct PublishedRows {
+    log: RawLog,
+    /// For every field, the encoded id of each of the log's own.
+    ids: Vec<Vec<u32>>,
+}
+
+impl PublishedRows {
+    /// The only column that can be kept: the search.
+    pub(crate) const COLUMN: &'static str = GROUP;
+
+    /// Reads and joins them.
+    ///
+    /// # Errors
+    /// When the archive is not as it is published, or the training rows were not read from one.
+    pub(crate) fn read(
+        dataset: AliExpress,
+        archive: &SourceFile,
+        schema: &Schema,
+        encoding: &Encoding,
+        reading: &mut Reading,
+    ) -> Result<Self, DataError> {
+        if encoding.fields.iter().any(|field| matches!(field, FieldEncoding::Dense { .. })) {
+            return Err(DataError::request(
+                format!(
+                    "`{}` has other ids than the processed form that the model learned from",
+                    archive.path.display()
+                ),
+                "process its rows as the training rows were, and name that file",
+            ));
+        }
+        let log = dataset.read_test(archive, reading)?;
+        let ids_of = |((raw, field), encoding): ((&RawField, &Field), &FieldEncoding)| match &raw.categories {
+            Categories::Dictionary(values) => {
+                let id = |value: &String| encoding.id(value, field.size).unwrap_or(field.size as u32 - 1);
+                values.iter().map(id).collect()
+            }
+            Categories::Dense => Vec::new(),
+        };
+        let ids = log.fields.iter().zip(&schema.fields).zip(&encoding.fields).map(ids_of).collect();
+        Ok(Self { log, ids })
+    }
+
+    /// All rows in order, some at a time: encoded, with labels that say nothing, and their searches.
+    ///
+    /// # Errors
+    /// When a number cannot be scaled, rows that wait on the disk cannot be read back, or `with` objects.
+    pub(crate) fn chunks<E: From<DataError>>(
+        &self,
+        schema: &Schema,
+        encoding: &Encoding,
+        mut with: impl FnMut(Parts, &[i64]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut objection = None;
+        let outcome = self.log.chunks(|chunk| {
+            let mut parts = Parts { labels: vec![0; chunk.rows * schema.tasks.len()], ..Parts::default() };
+            for row in chunk.categorical.chunks_exact(self.ids.len().max(1)) {
+                parts.categorical.extend(row.iter().zip(&self.ids).map(|(id, ids)| ids[*id as usize]));
+            }
+            let columns = encoding.numerical.len().max(1);
+            for (at, row) in chunk.numerical.chunks_exact(columns).enumerate() {
+                parts
+                    .numerical
+                    .extend(row.iter().zip(&encoding.numerical).map(|(value, scaling)| scaling.apply(*value)));
+                let scaled = &parts.numerical[at * columns..];
+                if let Some(column) = scaled.iter().position(|value| !value.is_finite()) {
+                    let (name, row) = (&schema.numerical[column], chunk.first + at + 1);
+                    let said = format!("column `{name}` of joined row {row} is no number that can be scaled");
+                    return Err(DataError::request(
+                        said,
+                        "correct it, or have missing numbers filled in: `fill: Mean`",
+                    ));
+                }
+            }
+            with(parts, chunk.group.unwrap_or_default()).map_err(|error| {
+                objection = Some(error);
+                DataError::Interrupted
+            })
+        });
+        objection.map_or(Ok(()), Err)?;
+        Ok(outcome?)
     }
 }
 

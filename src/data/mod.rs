@@ -48,7 +48,7 @@ pub use source::{FoundFile, Role, Source, SourceFile};
 
 pub(crate) use delimited::{Header, Layout, Reading, Row, each_row};
 pub(crate) use encoding::Encoder;
-pub(crate) use further::FurtherColumns;
+pub(crate) use further::{FurtherColumns, PublishedRows};
 #[cfg(test)]
 pub(crate) use log::Categories;
 pub(crate) use log::RawLog;

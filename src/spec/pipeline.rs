@@ -341,7 +341,8 @@ pub struct Predict {
     /// The `Preprocess` stage that says how values become what the model reads.
     pub data: String,
     /// The file, laid out like those of the data set that `data` was made from; columns are found by name, and labels need
-    /// not be there. A relative path starts at the project's folder.
+    /// not be there. Of an archive of AliExpress as it is published, the test rows. A relative path starts at the project's
+    /// folder.
     pub rows: String,
     /// Columns of the file that are copied beside the probabilities; without any, the rows' numbers stand there.
     #[serde(default)]

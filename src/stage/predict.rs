@@ -10,8 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::build_model::read_model;
 use super::evaluate::{ROWS, predict};
+use super::preprocess::IN_MEMORY;
 use super::{Context, Execute, External, Inputs, Outcome, StageError, on_device};
-use crate::data::{EncodedDataset, Encoding, Field, FurtherColumns, LogReader, Parts, Rows, Schema, each_row};
+use crate::data::{
+    Advance, AliExpress, DataError, EncodedDataset, Encoding, Field, FurtherColumns, LogReader, Parts, PublishedRows,
+    Reading, Role, Rows, Schema, SourceFile, each_row,
+};
 use crate::model::Network;
 use crate::spec::{Predict, neighbour};
 use crate::store::{Draft, FileDigests};
@@ -87,8 +91,8 @@ impl Predict {
 }
 
 /// The rows that wait for their scores.
+#[derive(Default)]
 struct Waiting {
-    columns: FurtherColumns,
     parts: Parts,
     /// The texts to copy, as they stand in a line; none if rows are numbered.
     kept: Vec<String>,
@@ -114,32 +118,33 @@ fn score<D: Kernels>(
     cx.progress.begin(bytes, "bytes");
     let file = Path::new(&stage.rows);
     let mut scoring = Scoring::new(stage, &schema, &network, out)?;
-    let (mut waiting, found) = each_row(
-        cx.root,
-        file,
-        reader.layout(file),
-        fill,
-        |header| {
-            let columns = FurtherColumns::of(&schema, &stage.keep, header)?;
-            Ok(Waiting { columns, parts: Parts::default(), kept: Vec::new() })
-        },
-        |waiting, row| {
-            waiting.columns.encode(&schema, &encoding, row, &mut waiting.parts)?;
-            if !stage.keep.is_empty() {
-                waiting.kept.push(line(&waiting.columns.kept(row)?));
-            }
-            Ok(())
-        },
-        |waiting, bytes| {
-            // a last row is not scored alone where `Evaluate` would score it with those before it
-            while waiting.parts.labels.len() > (WAITING + 1) * schema.tasks.len() {
-                scoring.rows(waiting, WAITING)?;
-            }
-            cx.progress.at(bytes, &format!("{} rows scored", scoring.counts.rows));
-            cx.check_interrupt()?;
-            Ok::<_, StageError>(ControlFlow::Continue(()))
-        },
-    )?;
+    let mut waiting = Waiting::default();
+    let mut found = None;
+    if let Some(dataset) = reader.published(file) {
+        let archive = SourceFile { role: Role::Archive, path: file.to_path_buf(), bytes, digest: digest.to_string() };
+        scoring.archive(dataset, &archive, &encoding, fill, cx, &mut waiting)?;
+    } else {
+        (_, found) = each_row(
+            cx.root,
+            file,
+            reader.layout(file),
+            fill,
+            |header| Ok((FurtherColumns::of(&schema, &stage.keep, header)?, &mut waiting)),
+            |(columns, waiting), row| {
+                columns.encode(&schema, &encoding, row, &mut waiting.parts)?;
+                if !stage.keep.is_empty() {
+                    waiting.kept.push(line(&columns.kept(row)?));
+                }
+                Ok(())
+            },
+            |(_, waiting), bytes| {
+                scoring.whole_batches(waiting)?;
+                cx.progress.at(bytes, &format!("{} rows scored", scoring.counts.rows));
+                cx.check_interrupt()?;
+                Ok::<_, StageError>(ControlFlow::Continue(()))
+            },
+        )?;
+    }
     let rest = waiting.parts.labels.len() / schema.tasks.len();
     scoring.rows(&mut waiting, rest)?;
     if found.is_some_and(|found| found != digest.to_string()) {
@@ -156,6 +161,8 @@ fn score<D: Kernels>(
 /// Rows on their way into `predictions.csv`.
 struct Scoring<'a, D: Kernels> {
     schema: &'a Schema,
+    /// The columns to copy.
+    keep: &'a [String],
     network: &'a Network<D>,
     workspace: Workspace<D>,
     path: PathBuf,
@@ -164,7 +171,7 @@ struct Scoring<'a, D: Kernels> {
 }
 
 impl<'a, D: Kernels> Scoring<'a, D> {
-    fn new(stage: &Predict, schema: &'a Schema, network: &'a Network<D>, out: &Draft) -> Result<Self, StageError> {
+    fn new(stage: &'a Predict, schema: &'a Schema, network: &'a Network<D>, out: &Draft) -> Result<Self, StageError> {
         let probabilities: Vec<String> = schema.tasks.iter().map(|task| format!("p_{task}")).collect();
         if let Some(taken) = stage.keep.iter().find(|name| probabilities.contains(name)) {
             return Err(StageError::Field {
@@ -188,7 +195,51 @@ impl<'a, D: Kernels> Scoring<'a, D> {
             unseen: schema.fields.iter().map(unseen).collect(),
         };
         let workspace = Workspace::new(network.params.device());
-        Ok(Self { schema, network, workspace, path, csv, counts })
+        Ok(Self { schema, keep: &stage.keep, network, workspace, path, csv, counts })
+    }
+
+    /// Scores the test rows of an archive, but for the last, which wait.
+    fn archive(
+        &mut self,
+        dataset: AliExpress,
+        archive: &SourceFile,
+        encoding: &Encoding,
+        fill: Option<f32>,
+        cx: &Context,
+        waiting: &mut Waiting,
+    ) -> Result<(), StageError> {
+        let keeps = !self.keep.is_empty();
+        if let Some(other) = self.keep.iter().find(|name| *name != PublishedRows::COLUMN) {
+            return Err(StageError::Field {
+                field: "keep",
+                message: format!("the rows of an archive have no column `{other}`"),
+                hint: format!("keep `{}`, or nothing", PublishedRows::COLUMN),
+            });
+        }
+        let mut watch = |advance: Advance| {
+            cx.progress.at(advance.bytes, &format!("{} rows read", advance.rows));
+            cx.check_interrupt().map_err(|_| DataError::Interrupted)
+        };
+        let mut reading = Reading::new(cx.root, fill, Some((cx.scratch.to_path_buf(), IN_MEMORY)), &mut watch);
+        let rows = PublishedRows::read(dataset, archive, self.schema, encoding, &mut reading)?;
+        rows.chunks(self.schema, encoding, |mut parts, searches| {
+            waiting.parts.categorical.append(&mut parts.categorical);
+            waiting.parts.numerical.append(&mut parts.numerical);
+            waiting.parts.labels.append(&mut parts.labels);
+            if keeps {
+                waiting.kept.extend(searches.iter().map(i64::to_string));
+            }
+            self.whole_batches(waiting)?;
+            cx.check_interrupt()
+        })
+    }
+
+    /// Scores rows while enough wait: a last one is not scored alone where `Evaluate` would score it with those before it.
+    fn whole_batches(&mut self, waiting: &mut Waiting) -> Result<(), StageError> {
+        while waiting.parts.labels.len() > (WAITING + 1) * self.schema.tasks.len() {
+            self.rows(waiting, WAITING)?;
+        }
+        Ok(())
     }
 
     /// Scores the first of the rows that wait.

@@ -13,7 +13,7 @@ use crate::spec::{Fill, Preprocess};
 use crate::store::{Artifact, Draft};
 
 /// Bytes of rows that wait in memory until all are read; what is more waits in the stage's scratch folder.
-const IN_MEMORY: usize = 512 << 20;
+pub(super) const IN_MEMORY: usize = 512 << 20;
 
 impl Execute for Preprocess {
     const REVISION: u32 = 4;

@@ -174,6 +174,29 @@ fn rows_of_an_archive_are_scored_from_the_processed_form() {
     check(&project, &train, &test);
 }
 
+/// Its test rows, in the order in which they are joined.
+#[test]
+fn an_archive_is_scored_as_it_is_published() {
+    let log = Log::new();
+    let archive = "data/aliexpress/NL/AliExpress_NL_datasets.zip";
+    let project = project(archive);
+    fs::write(project.path(archive), log.archive()).unwrap();
+    let [train, test] = [&log.train, &log.test].map(|[users, items]| joined(users, items));
+    check(&project, &train, &test);
+
+    let refused = |set: &str| project.call(&["run", "pipelines/small.ron", "--set", set]).expect(1).err;
+    let err = refused("score.keep=[\"click\"]");
+    assert!(err.contains("the rows of an archive have no column `click`") && err.contains("keep `search_id`"), "{err}");
+    fs::write(project.path("other.zip"), zipped(&[("es_user_test.csv".to_owned(), Vec::new())])).unwrap();
+    let err = refused("score.rows=\"other.zip\"");
+    assert!(err.contains("`other.zip` holds no `nl_user_test.zip`, but es_user_test.csv"), "{err}");
+    // ids of the processed form may be others
+    fs::write(project.path("data/aliexpress/NL/train.csv"), processed(&train)).unwrap();
+    fs::write(project.path("data/aliexpress/NL/test.csv"), processed(&test)).unwrap();
+    let err = project.call(&["run", "pipelines/small.ron"]).expect(1).err;
+    assert!(err.contains("has other ids than the processed form that the model learned from"), "{err}");
+}
+
 #[test]
 fn a_processed_test_file_is_scored_as_it_lies() {
     let log = Log::new();

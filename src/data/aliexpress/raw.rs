@@ -182,6 +182,20 @@ impl Place<'_> {
 /// Reads the four files and joins users with items: for every user row, in the order of its file, every item row of the same
 /// search, in the order of theirs, as an inner join in pandas does. Searches without a partner are left out.
 pub(super) fn read(country: Country, files: &[SourceFile], reading: &mut Reading) -> Result<RawLog, DataError> {
+    read_parts(country, files, &PARTS, reading)
+}
+
+/// The same of the test rows alone.
+pub(super) fn read_test(country: Country, files: &[SourceFile], reading: &mut Reading) -> Result<RawLog, DataError> {
+    read_parts(country, files, &PARTS[2..], reading)
+}
+
+fn read_parts(
+    country: Country,
+    files: &[SourceFile],
+    parts: &[(Role, &str)],
+    reading: &mut Reading,
+) -> Result<RawLog, DataError> {
     // archives are read in parts, so their digests are taken before
     let is_archive = |file: &&SourceFile| file.path.extension().is_some_and(|end| end.eq_ignore_ascii_case("zip"));
     files.iter().filter(is_archive).try_for_each(|file| reading.verify(file))?;
@@ -199,12 +213,13 @@ pub(super) fn read(country: Country, files: &[SourceFile], reading: &mut Reading
     logs.iter_mut().for_each(|log| reading.share(log, LOGS));
     // where the test rows start
     let mut boundaries = [0; 2];
-    for (role, part) in PARTS {
+    for &(role, part) in parts {
         let place = Place::of(role, part, country, files, reading)?;
         let has_labels = matches!(role, Role::ItemTrain | Role::ItemTest);
         let at = usize::from(has_labels);
         let (side, log) = (&sides[at], &mut logs[at]);
         if matches!(role, Role::UserTest | Role::ItemTest) {
+            // none, if no training rows are read
             boundaries[at] = log.rows();
         }
         let names: Vec<&str> = side.names.iter().map(String::as_str).collect();
