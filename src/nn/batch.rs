@@ -47,17 +47,21 @@ impl Assembled {
     }
 }
 
-/// Keeps a batch's memory, or that of its parts, for the next one.
+/// Keeps a batch's memory, or that of its parts, for the one after the next: while one is worked on, the next comes to the
+/// device.
 pub struct BatchSlot<D: Kernels> {
     device: D,
     layout: FieldLayout,
     current: Vec<Batch<D>>,
+    next: Vec<Batch<D>>,
+    /// The batch before the current one, whose memory the next will have.
+    spare: Vec<Batch<D>>,
 }
 
 impl<D: Kernels> BatchSlot<D> {
     /// For batches of fields of these sizes.
     pub fn new(device: &D, layout: FieldLayout) -> Self {
-        Self { device: device.clone(), layout, current: Vec::new() }
+        Self { device: device.clone(), layout, current: Vec::new(), next: Vec::new(), spare: Vec::new() }
     }
 
     /// Where batches go.
@@ -76,26 +80,45 @@ impl<D: Kernels> BatchSlot<D> {
         let mut whole = Assembled { raw: raw.clone(), ids };
         whole.index(&self.layout);
         let mut parts = if parts > 1 { whole.parts(parts) } else { vec![whole] };
-        self.place(&mut parts)
+        self.place(&mut parts);
+        self.arrive();
+        self.advance()
     }
 
-    /// The indices of the batch before, for their memory.
+    /// The indices of the batch before the current one, for their memory.
     pub fn take_ids(&mut self) -> Vec<FieldIds> {
         let empty = || Rc::new(self.device.ids(FieldIds::default()));
-        let ids = self.current.iter_mut().map(|batch| std::mem::replace(&mut batch.ids, empty()));
+        let ids = self.spare.iter_mut().map(|batch| std::mem::replace(&mut batch.ids, empty()));
         ids.filter_map(Rc::into_inner).map(|ids| self.device.recycle(ids)).collect()
     }
 
-    /// Brings the parts of a batch to the device; their ids move there.
-    pub fn place(&mut self, parts: &mut [Assembled]) -> &[Batch<D>] {
-        let mut before = std::mem::take(&mut self.current).into_iter();
-        self.current = parts
-            .iter_mut()
-            .map(|Assembled { raw, ids }| {
+    /// Brings the parts of the next batch to the device, beside the work on the current one; their ids move there. Nothing
+    /// else may be done with them, not even given up, before they [`arrive`](Self::arrive).
+    pub fn place(&mut self, parts: &mut [Assembled]) {
+        let mut before = std::mem::take(&mut self.spare).into_iter();
+        let device = &self.device;
+        self.next = device.ahead(|| {
+            let place = |Assembled { raw, ids }: &mut Assembled| {
                 let before = before.next().filter(|batch| batch.rows == raw.rows);
-                place(&self.device, raw, std::mem::take(ids), before)
-            })
-            .collect();
+                place(device, raw, std::mem::take(ids), before)
+            };
+            parts.iter_mut().map(place).collect()
+        });
+    }
+
+    /// Has the device wait for the next batch, if it is not there yet.
+    pub fn arrive(&self) {
+        self.device.arrive();
+    }
+
+    /// Makes the next batch, which has arrived, the current one.
+    pub fn advance(&mut self) -> &[Batch<D>] {
+        self.spare = std::mem::replace(&mut self.current, std::mem::take(&mut self.next));
+        &self.current
+    }
+
+    /// The current batch.
+    pub fn current(&self) -> &[Batch<D>] {
         &self.current
     }
 }

@@ -9,7 +9,7 @@ use crate::data::Rows;
 use crate::nn::{Assembled, Batch, BatchSlot};
 use crate::tensor::Kernels;
 
-/// Batches that exist at a time beside the one in work: one ready, one being assembled.
+/// Batches that exist on the host at a time: one ready, one being assembled. One more is on its way to the device.
 const AHEAD: usize = 2;
 
 /// Runs `work` on one batch after the other, each cut into `parts`: the rows `order[range]` for each range (or the rows
@@ -52,12 +52,22 @@ pub fn for_each_batch<D: Kernels>(
                 }
             }
         });
-        for (range, mut parts) in ranges.iter().zip(assembled) {
+        let mut assembled = ranges.iter().zip(assembled);
+        let mut place = |slot: &mut BatchSlot<D>| {
+            let (range, mut parts) = assembled.next()?;
             let before = slot.take_ids().into_iter().next().unwrap_or_default();
-            let batch = slot.place(&mut parts);
+            slot.place(&mut parts);
             let raw = parts.swap_remove(0).raw;
             let _ = give_back.send(Assembled { raw, ids: before });
-            let worked = work(batch, range);
+            Some(range)
+        };
+        let mut next = place(slot);
+        slot.arrive();
+        while let Some(range) = next {
+            slot.advance();
+            next = place(slot);
+            let worked = work(slot.current(), range);
+            slot.arrive();
             // what comes after a fault is not to be believed, whatever the work makes of it
             if let Some(fault) = slot.device().fault() {
                 return Err(fault.into());

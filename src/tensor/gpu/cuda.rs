@@ -12,7 +12,9 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::cublas::{CudaBlas, result as cublas, sys as cublas_sys};
-use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaStream, DriverError, result as driver, sys};
+use cudarc::driver::{
+    CudaContext, CudaEvent, CudaFunction, CudaModule, CudaStream, DriverError, result as driver, sys,
+};
 use cudarc::nvrtc::{self, CompileError, CompileOptions, Ptx};
 
 use super::blas::{Call, Factor};
@@ -36,7 +38,91 @@ struct Inner {
     functions: RefCell<HashMap<&'static str, CudaFunction>>,
     module: Arc<CudaModule>,
     blas: CudaBlas,
+    ahead: RefCell<Ahead>,
     pool: Rc<Pool>,
+}
+
+/// Copies beside the work, on a stream of their own.
+///
+/// They write memory that was taken from the pool when they began: whatever the work still did with it had been asked for
+/// by then, so the copies wait for that. The work waits for them in turn when they are to be used.
+struct Ahead {
+    stream: Arc<CudaStream>,
+    /// The work that had been asked for when the copies began.
+    begun: CudaEvent,
+    /// The copies.
+    done: CudaEvent,
+    /// Whether what is sent now goes this way.
+    now: bool,
+    /// Pages that a copy engine can read while the program goes on; the first `used` hold what is on its way.
+    pages: Vec<Pages>,
+    used: usize,
+}
+
+/// Pinned memory of the host.
+struct Pages {
+    start: *mut c_void,
+    len: usize,
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: it came from `malloc_host`, and `Ahead` waits for its copies before it ends.
+        let _ = unsafe { driver::free_host(self.start) };
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        let _ = self.stream.synchronize();
+    }
+}
+
+impl Ahead {
+    fn new(context: &Arc<CudaContext>) -> Result<Self, DriverError> {
+        let (begun, done) = (context.new_event(None)?, context.new_event(None)?);
+        Ok(Self { stream: context.new_stream()?, begun, done, now: false, pages: Vec::new(), used: 0 })
+    }
+
+    fn begin(&mut self, work: &CudaStream) -> Result<(), DriverError> {
+        // the pages are about to be written again
+        self.done.synchronize()?;
+        self.used = 0;
+        self.begun.record(work)?;
+        self.stream.wait(&self.begun)?;
+        self.now = true;
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), DriverError> {
+        self.now = false;
+        self.done.record(&self.stream)
+    }
+
+    /// Copies words to an address by way of pages.
+    fn send<T: Word>(&mut self, words: &[T], address: u64) -> Result<(), DriverError> {
+        let bytes: &[u8] = bytemuck::cast_slice(words);
+        let fits = self.pages[self.used..].iter().position(|pages| pages.len >= bytes.len());
+        let at = match fits {
+            Some(at) => self.used + at,
+            None => {
+                let len = bytes.len().next_power_of_two();
+                // SAFETY: the pages are written before they are read, and freed once, by their owner.
+                self.pages.push(Pages { start: unsafe { driver::malloc_host(len, 0) }?, len });
+                self.pages.len() - 1
+            }
+        };
+        self.pages.swap(self.used, at);
+        let pages = &self.pages[self.used];
+        self.used += 1;
+        // SAFETY: the pages hold as many bytes and nobody else's; they are not written again before the copy has been
+        // waited for, and the address is that of as many words.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), pages.start.cast(), bytes.len());
+            let bytes = std::slice::from_raw_parts(pages.start.cast::<u8>(), bytes.len());
+            driver::memcpy_htod_async(address, bytes, self.stream.cu_stream())
+        }
+    }
 }
 
 /// The GPU's memory, and whether all is well.
@@ -89,12 +175,14 @@ impl Cuda {
         let module = compiled(&context)?;
         let blas = CudaBlas::new(stream.clone())
             .map_err(|error| fault(&format!("cuBLAS does not start: {error:?}"), Some(TOOLKIT_HINT)))?;
+        let ahead = Ahead::new(&context).map_err(|e| opening(number, &e))?;
         let pool = Pool { free: RefCell::default(), fault: RefCell::default(), stream, context };
         Ok(Self(Rc::new(Inner {
             kept: RefCell::default(),
             functions: RefCell::default(),
             module,
             blas,
+            ahead: RefCell::new(ahead),
             pool: Rc::new(pool),
         })))
     }
@@ -276,9 +364,35 @@ impl Gpu for Cuda {
             return;
         }
         let address = to.address + (at * size_of::<T>()) as u64;
+        let mut ahead = self.0.ahead.borrow_mut();
+        if ahead.now {
+            return pool
+                .note(ahead.send(words, address).map_err(|error| format!("cannot copy to the GPU: {}", said(&error))));
+        }
         // SAFETY: the place is there (just checked), and pageable words are copied aside before the call returns.
         let sent = unsafe { driver::memcpy_htod_async(address, words, pool.stream.cu_stream()) };
         pool.note(sent.map_err(|error| format!("cannot copy to the GPU: {}", said(&error))));
+    }
+
+    fn send_ahead(&self) {
+        let pool = &self.0.pool;
+        if pool.ok() {
+            let begun = self.0.ahead.borrow_mut().begin(&pool.stream);
+            pool.note(begun.map_err(|error| format!("the GPU has failed: {}", said(&error))));
+        }
+    }
+
+    fn sent_ahead(&self) {
+        let ended = self.0.ahead.borrow_mut().end();
+        self.0.pool.note(ended.map_err(|error| format!("the GPU has failed: {}", said(&error))));
+    }
+
+    fn arrive(&self) {
+        let pool = &self.0.pool;
+        if pool.ok() {
+            let waits = pool.stream.wait(&self.0.ahead.borrow().done);
+            pool.note(waits.map_err(|error| format!("the GPU has failed: {}", said(&error))));
+        }
     }
 
     fn fetch<T: Word>(&self, from: &Memory<T>) -> Vec<T> {

@@ -60,6 +60,13 @@ pub trait Gpu: Clone + 'static {
     fn allocate<T: Word>(&self, len: usize) -> Self::Memory<T>;
     /// Overwrites the memory's words from `at` on.
     fn send<T: Word>(&self, words: &[T], to: &mut Self::Memory<T>, at: usize);
+    /// What is sent from now on may come while the GPU works: it is used only after the next [`Gpu::arrive`]. Nothing is
+    /// launched before [`Gpu::sent_ahead`].
+    fn send_ahead(&self) {}
+    /// All has been sent that comes ahead.
+    fn sent_ahead(&self) {}
+    /// Work asked for from now on waits for what was sent ahead.
+    fn arrive(&self) {}
     /// Brings the words back, once all work before is done.
     fn fetch<T: Word>(&self, from: &Self::Memory<T>) -> Vec<T>;
     /// Where the memory starts; 0 when it is empty.
@@ -185,6 +192,17 @@ impl<G: Gpu> Kernels for G {
 
     fn download(&self, buffer: &Buffer<Self>) -> Vec<f32> {
         self.fetch(buffer)
+    }
+
+    fn ahead<T>(&self, load: impl FnOnce() -> T) -> T {
+        self.send_ahead();
+        let loaded = load();
+        self.sent_ahead();
+        loaded
+    }
+
+    fn arrive(&self) {
+        Gpu::arrive(self);
     }
 
     fn ids(&self, ids: FieldIds) -> Self::Ids {

@@ -45,6 +45,13 @@ pub trait Kernels: Clone + 'static {
     fn write(&self, buffer: &mut Buffer<Self>, values: &[f32]);
     /// The values of a buffer.
     fn download(&self, buffer: &Buffer<Self>) -> Vec<f32>;
+    /// Runs `load`, which uploads, writes and brings indices, and nothing else: what it brings is used only after the next
+    /// [`arrive`](Kernels::arrive), so it may come while the device computes.
+    fn ahead<T>(&self, load: impl FnOnce() -> T) -> T {
+        load()
+    }
+    /// Has whatever is asked for from now on wait until what was loaded ahead is there.
+    fn arrive(&self) {}
     /// Brings a batch's index to the device.
     fn ids(&self, ids: FieldIds) -> Self::Ids;
     /// Gives the index back for the next batch, if it is still on the host.
