@@ -11,6 +11,7 @@ mod looking;
 mod own_log;
 mod predicting;
 mod project;
+mod readme;
 mod real_rows;
 mod report;
 mod running;
