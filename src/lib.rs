@@ -10,6 +10,7 @@ pub mod balance;
 pub mod cli;
 pub mod comparison;
 pub mod data;
+mod fault;
 pub mod fetch;
 pub mod init;
 pub mod metric;

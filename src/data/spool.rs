@@ -2,13 +2,14 @@
 //! order.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use bytemuck::Pod;
 use memmap2::Mmap;
 
 use super::{DataError, Parts};
+use crate::fault;
 
 /// Rows gone through together: large enough that going through them side by side pays.
 const ROWS: usize = 1 << 15;
@@ -111,7 +112,8 @@ impl Spool {
         let files = match &mut self.files {
             Some(files) => files,
             None => {
-                let file = || tempfile::tempfile_in(folder).map_err(DataError::write(folder));
+                let file =
+                    || fault::at("spool.create", || tempfile::tempfile_in(folder)).map_err(DataError::write(folder));
                 self.files.insert(Files {
                     categorical: file()?,
                     numerical: file()?,
@@ -144,7 +146,7 @@ impl Spool {
             return Err(DataError::unsound(folder, "there are no rows on the disk"));
         };
         // SAFETY: the files have no name, so nobody else can reach and shorten them, and nothing is written to them any more.
-        let map = |file: &File| unsafe { Mmap::map(file) }.map_err(DataError::read(folder));
+        let map = |file: &File| fault::at("spool.map", || unsafe { Mmap::map(file) }).map_err(DataError::read(folder));
         Ok(Table::Mapped(Box::new(Mapped {
             rows: self.rows,
             categorical: map(&files.categorical)?,
@@ -244,7 +246,7 @@ impl Table {
 fn move_into<T: Pod>(file: &mut File, values: &mut Vec<T>, folder: &Path) -> Result<(), DataError> {
     // a pass may have left the file at another place
     file.seek(SeekFrom::End(0)).map_err(DataError::write(folder))?;
-    file.write_all(bytemuck::cast_slice(values)).map_err(DataError::write(folder))?;
+    fault::write("spool.write", file, bytemuck::cast_slice(values)).map_err(DataError::write(folder))?;
     values.clear();
     Ok(())
 }
@@ -257,7 +259,7 @@ fn read<'a, T: Pod>(
     folder: &Path,
 ) -> Result<&'a mut Vec<T>, DataError> {
     values.resize(count, T::zeroed());
-    file.read_exact(bytemuck::cast_slice_mut(values)).map_err(DataError::read(folder))?;
+    fault::at("spool.read", || file.read_exact(bytemuck::cast_slice_mut(values))).map_err(DataError::read(folder))?;
     Ok(values)
 }
 

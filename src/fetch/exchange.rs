@@ -13,6 +13,7 @@ use super::backoff::retry_after;
 use super::error::Broken;
 use super::proxy::ProxyFor;
 use super::{Address, FetchError, Patience};
+use crate::fault;
 
 /// Bytes of a piece.
 const PIECE: usize = 1 << 17;
@@ -68,7 +69,8 @@ fn exchange(ask: &Ask, send: &SyncSender<Event>) -> Result<(), Broken> {
         if let Some((from, validator)) = &ask.resume {
             request = request.header("range", format!("bytes={from}-")).header("if-range", validator);
         }
-        let response = request.call().map_err(|error| broken(&address, error))?;
+        let asked = fault::at("fetch.request", || Ok(request.call())).unwrap_or_else(|error| Err(error.into()));
+        let response = asked.map_err(|error| broken(&address, error))?;
         if let Some(location) = redirect(&response) {
             address = follow(&address, location)?;
             continue;
@@ -152,7 +154,8 @@ fn pass_on(response: Response<Body>, head: Head, address: &Address, send: &SyncS
     let mut body = response.into_body().into_reader();
     loop {
         let mut piece = vec![0; PIECE];
-        let read = body.read(&mut piece).map_err(|error| broken(address, error.into()))?;
+        let read =
+            fault::at("fetch.receive", || body.read(&mut piece)).map_err(|error| broken(address, error.into()))?;
         if read == 0 {
             return Ok(());
         }

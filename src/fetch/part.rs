@@ -1,7 +1,7 @@
 //! A file that has not wholly come yet: hidden beside its place, locked, with a note of which file it is a part of.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::error::Broken;
 use super::exchange::Head;
 use super::{Address, FetchError, Sha256, TICK, Watch};
+use crate::fault;
 
 /// A file on its way.
 pub(super) struct Part {
@@ -41,7 +42,7 @@ impl Part {
     /// itself is there.
     pub(super) fn open(to: &Path, address: &Address, watch: &dyn Watch) -> Result<Option<Self>, FetchError> {
         let folder = to.parent().unwrap_or(Path::new(""));
-        fs::create_dir_all(folder).map_err(FetchError::write(folder))?;
+        fault::at("fetch.mkdir", || fs::create_dir_all(folder)).map_err(FetchError::write(folder))?;
         let path = folder.join(format!(".{}.part", to.file_name().unwrap_or_default().to_string_lossy()));
         let mut waited = false;
         let mut file = loop {
@@ -49,9 +50,10 @@ impl Part {
                 return Ok(None);
             }
             let mut options = File::options();
-            let file = options.read(true).write(true).create(true).truncate(false).open(&path);
-            let file = file.map_err(FetchError::write(&path))?;
-            match file.try_lock() {
+            options.read(true).write(true).create(true).truncate(false);
+            let file = fault::at("fetch.open", || options.open(&path)).map_err(FetchError::write(&path))?;
+            let locked = fault::at("fetch.lock", || Ok(file.try_lock()));
+            match locked.unwrap_or_else(|error| Err(TryLockError::Error(error))) {
                 // it may have been renamed or removed by who had it before
                 Ok(()) if is_at(&file, &path) => break file,
                 Ok(()) => {}
@@ -71,7 +73,9 @@ impl Part {
             }
         };
         let length = file.seek(SeekFrom::End(0)).map_err(FetchError::read(&path))?;
-        let note = fs::read(note_of(&path)).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let note = fault::at("fetch.read_note", || fs::read(note_of(&path)))
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok());
         let mut part = Self { file, path, length, note: note.unwrap_or_default(), pieced: length > 0 };
         if part.note.address != address.as_str() || part.note.total.is_some_and(|total| part.length > total) {
             part.clear()?;
@@ -121,13 +125,14 @@ impl Part {
         self.clear()?;
         self.note = note;
         let text = serde_json::to_vec(&self.note).map_err(|error| FetchError::write(&self.path)(error.into()))?;
-        fs::write(note_of(&self.path), text).map_err(FetchError::write(&note_of(&self.path)))?;
+        let path = note_of(&self.path);
+        fault::write_file("fetch.note", &path, &text).map_err(FetchError::write(&path))?;
         Ok(())
     }
 
     /// Adds what has come.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), FetchError> {
-        self.file.write_all(bytes).map_err(FetchError::write(&self.path))?;
+        fault::write("fetch.append", &self.file, bytes).map_err(FetchError::write(&self.path))?;
         self.length += bytes.len() as u64;
         Ok(())
     }
@@ -146,14 +151,15 @@ impl Part {
     }
 
     pub(super) fn sha256(&mut self, watch: &dyn Watch) -> Result<Sha256, FetchError> {
-        let file = File::open(&self.path);
+        let file = fault::at("fetch.digest", || File::open(&self.path));
         let digest = file.and_then(|file| Sha256::of_reader(file, || watch.cancelled()));
         digest.map_err(FetchError::read(&self.path))?.ok_or(FetchError::Interrupted)
     }
 
     /// Forgets what has come.
     pub(super) fn clear(&mut self) -> Result<(), FetchError> {
-        let cleared = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
+        let cleared =
+            fault::at("fetch.clear", || self.file.set_len(0)).and_then(|()| self.file.seek(SeekFrom::Start(0)));
         cleared.map_err(FetchError::write(&self.path))?;
         (self.length, self.pieced) = (0, false);
         self.note = Note { address: std::mem::take(&mut self.note.address), ..Note::default() };
@@ -162,15 +168,16 @@ impl Part {
 
     /// Throws it away.
     pub(super) fn remove(self) -> Result<(), FetchError> {
-        let _ = fs::remove_file(note_of(&self.path));
-        fs::remove_file(&self.path).map_err(FetchError::write(&self.path))
+        let _ = fault::at("fetch.remove_note", || fs::remove_file(note_of(&self.path)));
+        fault::at("fetch.remove", || fs::remove_file(&self.path)).map_err(FetchError::write(&self.path))
     }
 
     /// Puts it, complete as it is, into its place.
     pub(super) fn finish(self, to: &Path) -> Result<(), FetchError> {
-        let done = self.file.sync_all().and_then(|()| fs::rename(&self.path, to));
+        let flushed = fault::at("fetch.flush", || self.file.sync_all());
+        let done = flushed.and_then(|()| fault::at("fetch.rename", || fs::rename(&self.path, to)));
         done.map_err(FetchError::write(to))?;
-        let _ = fs::remove_file(note_of(&self.path));
+        let _ = fault::at("fetch.remove_note", || fs::remove_file(note_of(&self.path)));
         Ok(())
     }
 }

@@ -12,8 +12,9 @@ use crate::data::{
 use crate::spec::{Fill, Preprocess};
 use crate::store::{Artifact, Draft};
 
-/// Bytes of rows that wait in memory until all are read; what is more waits in the stage's scratch folder.
-pub(super) const IN_MEMORY: usize = 512 << 20;
+/// Bytes of rows that wait in memory until all are read; what is more waits in the stage's scratch folder: every row, where
+/// faults on purpose are to reach the files there.
+pub(super) const IN_MEMORY: usize = if cfg!(feature = "faults") { 1 } else { 512 << 20 };
 
 impl Execute for Preprocess {
     const REVISION: u32 = 4;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::manifest::modified_ns;
 use super::{Digest, FileEntry, Manifest, StoreError};
+use crate::fault;
 
 /// What a lookup found.
 #[derive(Debug)]
@@ -97,7 +98,7 @@ impl Artifact {
     /// The file's time of modification; an error when it is not there or has another length.
     fn stat(&self, entry: &FileEntry) -> Result<u64, StoreError> {
         let path = self.path(entry);
-        match fs::metadata(&path) {
+        match fault::at("artifact.stat", || fs::metadata(&path)) {
             Ok(found) if found.len() == entry.size => Ok(modified_ns(&found)),
             Ok(found) => {
                 Err(self.damaged(format!("`{}` has {} bytes instead of {}", entry.name, found.len(), entry.size)))

@@ -1,9 +1,11 @@
 //! Files that are either written whole or left as they were.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::fault;
 
 /// Replaces a file's content so that a reader, or a crash in the middle, sees the old content or the new one: written
 /// aside in the same folder (made if need be), flushed to the disk, renamed.
@@ -26,12 +28,12 @@ fn write_aside(path: &Path, bytes: &[u8], flush: impl FnOnce(&File) -> io::Resul
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    fs::create_dir_all(folder)?;
+    fault::at("atomic.mkdir", || fs::create_dir_all(folder))?;
     let aside = folder.join(format!(".{}.tmp", unique_suffix()));
-    let written = File::create_new(&aside).and_then(|mut file| {
-        file.write_all(bytes)?;
-        flush(&file)?;
-        fs::rename(&aside, path)
+    let written = fault::at("atomic.create", || File::create_new(&aside)).and_then(|file| {
+        fault::write("atomic.write", &file, bytes)?;
+        fault::at("atomic.flush", || flush(&file))?;
+        fault::at("atomic.rename", || fs::rename(&aside, path))
     });
     if written.is_err() {
         let _ = fs::remove_file(&aside);
@@ -42,7 +44,7 @@ fn write_aside(path: &Path, bytes: &[u8], flush: impl FnOnce(&File) -> io::Resul
 /// Makes renames and new names in a folder survive a power cut.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     // Windows opens no folders as files, and keeps their entries in its journal.
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+    if cfg!(unix) { fault::at("store.sync_folder", || File::open(folder)?.sync_all()) } else { Ok(()) }
 }
 
 /// A name that no other thread or live process uses.

@@ -10,6 +10,8 @@ use std::str::FromStr;
 use blake3::hazmat::{ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::fault;
+
 /// Bytes of a file that one core hashes: whole subtrees of BLAKE3, which are powers of two.
 const SUBTREE: u64 = 1 << 21;
 /// Bytes read at once: they are hashed while still in the core's cache.
@@ -78,7 +80,7 @@ fn both(path: &Path, left: Range<u64>, right: Range<u64>) -> io::Result<(Chainin
 
 fn hash_part(path: &Path, part: Range<u64>) -> io::Result<blake3::Hasher> {
     // a handle of its own: every handle has one position
-    let mut file = File::open(path)?;
+    let mut file = fault::at("store.digest", || File::open(path))?;
     file.seek(SeekFrom::Start(part.start))?;
     let mut hasher = blake3::Hasher::new();
     hasher.set_input_offset(part.start);

@@ -11,6 +11,7 @@ use super::atomic::sync_folder;
 use super::folder::remove_dir_all;
 use super::manifest::modified_ns;
 use super::{Artifact, Digest, FileEntry, Finished, KeyLock, Manifest, Store, StoreError};
+use crate::fault;
 
 /// The files of an artifact in the making. Dropping it without [`Draft::commit`] removes them.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ impl Draft {
         let key = lock.key();
         let draft = Self { folder: store.temporary(key), target: store.artifact(key), replaced: store.temporary(key) };
         let files = draft.files();
-        fs::create_dir_all(&files).map_err(StoreError::io("create", &files))?;
+        fault::at("draft.mkdir", || fs::create_dir_all(&files)).map_err(StoreError::io("create", &files))?;
         Ok(draft)
     }
 
@@ -45,7 +46,7 @@ impl Draft {
     /// When the system refuses.
     pub fn write(&self, file: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let path = self.path(file);
-        fs::write(&path, bytes).map_err(StoreError::io("write", &path))
+        fault::write_file("draft.write", &path, bytes).map_err(StoreError::io("write", &path))
     }
 
     /// Flushes every file to the disk, notes its digest, and gives the folder its final name in one rename. An artifact
@@ -61,9 +62,11 @@ impl Draft {
         let files = self.files();
         sync_folder(&files).map_err(StoreError::io("flush", &files))?;
         if self.target.exists() {
-            fs::rename(&self.target, &self.replaced).map_err(StoreError::io("replace", &self.target))?;
+            fault::at("draft.replace", || fs::rename(&self.target, &self.replaced))
+                .map_err(StoreError::io("replace", &self.target))?;
         }
-        fs::rename(&self.folder, &self.target).map_err(StoreError::io("write", &self.target))?;
+        fault::at("draft.rename", || fs::rename(&self.folder, &self.target))
+            .map_err(StoreError::io("write", &self.target))?;
         if let Some(parent) = self.target.parent() {
             sync_folder(parent).map_err(StoreError::io("flush", parent))?;
         }
@@ -77,7 +80,7 @@ impl Draft {
     /// Flushes every file and notes what it holds, read back from the system rather than taken from the writer.
     fn flush_files(&self) -> Result<Vec<FileEntry>, StoreError> {
         let folder = self.files();
-        let entries = fs::read_dir(&folder).map_err(StoreError::io("read", &folder))?;
+        let entries = fault::at("draft.list", || fs::read_dir(&folder)).map_err(StoreError::io("read", &folder))?;
         let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
         let names: Vec<String> = names.collect::<Result<_, _>>().map_err(StoreError::io("read", &folder))?;
         // An artifact has few files. Flushes on threads of their own leave the cores to the digests, and go to the disk
@@ -107,7 +110,7 @@ impl Draft {
 fn flush_file(path: &Path) -> Result<Metadata, StoreError> {
     // Windows flushes only what is open for writing.
     let file = File::options().read(true).append(true).open(path).map_err(StoreError::io("flush", path))?;
-    file.sync_all().map_err(StoreError::io("flush", path))?;
+    fault::at("draft.flush", || file.sync_all()).map_err(StoreError::io("flush", path))?;
     file.metadata().map_err(StoreError::io("read", path))
 }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::atomic::replace_unflushed;
 use super::manifest::modified_ns;
 use super::{Digest, Store};
+use crate::fault;
 
 /// A file system's clock may tick slowly: a file this young could change again within the same tick, so its digest is
 /// not remembered.
@@ -36,7 +37,7 @@ impl FileDigests {
     /// The digests remembered in a store.
     pub fn of_store(store: &Store) -> Self {
         // Only a cache: one that is missing or unreadable costs a hash, nothing else.
-        let known = fs::read(store.file_digests())
+        let known = fault::at("file_digests.read", || fs::read(store.file_digests()))
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
             .unwrap_or_default();
@@ -56,7 +57,7 @@ impl FileDigests {
     /// # Errors
     /// When the file cannot be read, or is written while it is read.
     pub fn length_and_digest(&self, path: &Path) -> Result<(u64, Digest), io::Error> {
-        let path = fs::canonicalize(path)?;
+        let path = fault::at("file_digests.stat", || fs::canonicalize(path))?;
         let before = fs::metadata(&path)?;
         let (size, modified) = (before.len(), modified_ns(&before));
         if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&path)

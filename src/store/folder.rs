@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::artifact::{Artifact, Lookup};
 use super::atomic::{replace_unflushed, unique_suffix};
 use super::{Digest, KeyLock, LockAttempt, Manifest, StoreError, write_atomically};
+use crate::fault;
 
 /// The format this program writes; raise it when an older program could misread the store.
 const FORMAT: u32 = 1;
@@ -50,7 +51,7 @@ impl Store {
 
     fn check_format(&self) -> Result<(), StoreError> {
         let path = self.folder.join("version");
-        match fs::read_to_string(&path) {
+        match fault::at("store.version", || fs::read_to_string(&path)) {
             Ok(text) => match text.trim().parse::<u32>() {
                 Ok(found) if found <= FORMAT => Ok(()),
                 _ => Err(StoreError::Newer {
@@ -130,7 +131,7 @@ impl Store {
         let (from, to) = (self.artifact(lock.key()), self.folder.join("damaged").join(lock.key().to_string()));
         create_dir_all(&self.folder.join("damaged"))?;
         remove_dir_all(&to)?;
-        fs::rename(&from, &to).map_err(StoreError::io("set aside", &from))
+        fault::at("store.set_aside", || fs::rename(&from, &to)).map_err(StoreError::io("set aside", &from))
     }
 
     /// The folder where a run of this key keeps what a later run can go on from.
@@ -200,7 +201,7 @@ impl Store {
 
 /// The paths in a folder, sorted; none when it is not there.
 pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let entries = match fs::read_dir(folder) {
+    let entries = match fault::at("store.list", || fs::read_dir(folder)) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(StoreError::io("read", folder)(error)),
@@ -216,12 +217,12 @@ pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
 }
 
 fn create_dir_all(path: &Path) -> Result<(), StoreError> {
-    fs::create_dir_all(path).map_err(StoreError::io("create", path))
+    fault::at("store.mkdir", || fs::create_dir_all(path)).map_err(StoreError::io("create", path))
 }
 
 /// Removes a folder; one that is not there is fine.
 pub(super) fn remove_dir_all(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_dir_all(path) {
+    match fault::at("store.remove", || fs::remove_dir_all(path)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", path)(error)),
         _ => Ok(()),
     }

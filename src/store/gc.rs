@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::folder::{list, remove_dir_all};
 use super::{Digest, LockAttempt, Store, StoreError};
+use crate::fault;
 
 /// What may go: everything unreached that is older than `keep`, and of the rest of the unreached the oldest, until the
 /// store is no larger than `largest`.
@@ -92,7 +93,7 @@ impl Store {
             Garbage::Artifact => {
                 // away at once: no lookup finds half an artifact
                 let (from, to) = (self.artifact(key), self.temporary(key));
-                fs::rename(&from, &to).map_err(StoreError::io("remove", &from))?;
+                fault::at("gc.rename", || fs::rename(&from, &to)).map_err(StoreError::io("remove", &from))?;
                 remove_dir_all(&to)?;
             }
             Garbage::Checkpoint => self.remove_scratch(&lock)?,

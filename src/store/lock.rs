@@ -1,7 +1,7 @@
 //! One maker an artifact: a file lock a key, which says who holds it and which dies with its holder.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Seek};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{env, fmt};
@@ -9,6 +9,7 @@ use std::{env, fmt};
 use serde::{Deserialize, Serialize};
 
 use super::{Digest, Store, StoreError};
+use crate::fault;
 
 /// The right to make the artifact of one key. Released when dropped, and by the system when its holder dies.
 #[derive(Debug)]
@@ -57,14 +58,11 @@ impl Store {
     pub fn try_lock(&self, key: Digest, what: &str) -> Result<LockAttempt, StoreError> {
         self.prepare()?;
         let path = self.lock_file(key);
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(StoreError::io("open", &path))?;
-        match file.try_lock() {
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = fault::at("lock.open", || options.open(&path)).map_err(StoreError::io("open", &path))?;
+        let locked = fault::at("lock.lock", || Ok(file.try_lock()));
+        match locked.unwrap_or_else(|error| Err(TryLockError::Error(error))) {
             Ok(()) => {
                 let mut lock = KeyLock { key, file };
                 if let Err(error) = lock.sign(what) {
@@ -94,7 +92,7 @@ impl KeyLock {
         };
         self.file.set_len(0)?;
         self.file.rewind()?;
-        self.file.write_all(&serde_json::to_vec(&holder)?)
+        fault::write("lock.sign", &self.file, &serde_json::to_vec(&holder)?)
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::{Digest, Machine, Recipe, StoreError, write_atomically};
+use crate::fault;
 
 /// `manifest.json` of an artifact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -104,7 +105,7 @@ impl Manifest {
     /// [`StoreError::Damaged`] when it is not the one that was written, [`StoreError::Io`] when it cannot be read.
     pub(super) fn read(path: &Path, key: Digest) -> Result<Self, StoreError> {
         let damaged = |what: &str| StoreError::Damaged { key, what: what.to_owned() };
-        let bytes = match fs::read(path) {
+        let bytes = match fault::at("manifest.read", || fs::read(path)) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(damaged("its manifest is missing"));

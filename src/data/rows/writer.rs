@@ -10,6 +10,7 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use super::Shape;
 use crate::data::{Chunk, DataError};
+use crate::fault;
 
 /// Bytes of a tensor that are written together.
 const BUFFER: usize = 1 << 18;
@@ -33,15 +34,14 @@ impl RowsWriter {
     /// Starts a file for exactly `shape.rows` rows, with or without groups and probabilities.
     pub(super) fn create(path: &Path, shape: Shape, group: bool, probability: bool) -> Result<Self, DataError> {
         let wrong = DataError::write(path);
-        let file = File::create(path).map_err(&wrong)?;
+        let file = fault::at("rows.create", || File::create(path)).map_err(&wrong)?;
         let Beginning { header, starts, end } =
             header(shape, group, probability).map_err(|error| DataError::unsound(path, error.to_string()))?;
         let start = size_of::<u64>() + header.len();
         // the last tensor may be empty, and then nothing else would give the file its length
         file.set_len((start + end) as u64).map_err(&wrong)?;
-        let mut beginning = &file;
-        beginning.write_all(&(header.len() as u64).to_le_bytes()).map_err(&wrong)?;
-        beginning.write_all(&header).map_err(&wrong)?;
+        let length = (header.len() as u64).to_le_bytes();
+        fault::write("rows.header", &file, &[&length, &header[..]].concat()).map_err(&wrong)?;
         let tensor = |name: &str| -> Result<Option<Tensor>, DataError> {
             let Some((_, at)) = starts.iter().find(|(known, _)| *known == name) else { return Ok(None) };
             let mut file = File::options().write(true).open(path).map_err(&wrong)?;
@@ -101,7 +101,8 @@ impl RowsWriter {
             return Err(DataError::unsound(&path, format!("{written} rows where {} were announced", shape.rows)));
         }
         let tensors = [Some(categorical), Some(numerical), Some(labels), group, probability];
-        tensors.into_iter().flatten().try_for_each(|mut tensor| tensor.0.flush()).map_err(DataError::write(&path))
+        let flush = |mut tensor: Tensor| fault::at("rows.flush", || tensor.0.flush());
+        tensors.into_iter().flatten().try_for_each(flush).map_err(DataError::write(&path))
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::record::{Record, Recorded};
 use super::stopping::EarlyStopping;
 use super::{StageError, Training};
+use crate::fault;
 use crate::store::write_atomically;
 use crate::tensor::Kernels;
 
@@ -48,7 +49,7 @@ impl<D: Kernels> Training<'_, D> {
     /// Takes up the checkpoint of an interrupted run of the same key, if there is a sound one.
     pub(super) fn resume(&mut self) {
         let path = self.cx.scratch.join(FILE);
-        let Ok(bytes) = std::fs::read(&path) else { return };
+        let Ok(bytes) = fault::at("checkpoint.read", || std::fs::read(&path)) else { return };
         match self.take_up(&bytes) {
             Ok(()) => self.cx.progress.note(&format!("resuming after epoch {}", self.epochs)),
             Err(problem) => self.cx.progress.warn(&format!(
