@@ -6,7 +6,7 @@ use std::io;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::store::{Digest, Recipe, Store, StoreError, write_atomically};
+use crate::store::{Digest, Recipe, Store, StoreError};
 
 /// The record of a pipeline's last run, kept in the store under the pipeline's name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +55,7 @@ impl Record {
         store.prepare()?;
         let path = store.record(&self.pipeline);
         let written =
-            serde_json::to_vec_pretty(self).map_err(io::Error::from).and_then(|json| write_atomically(&path, &json));
+            serde_json::to_vec_pretty(self).map_err(io::Error::from).and_then(|json| store.replace(&path, &json));
         written.map_err(|source| StoreError::Io { action: "write", path, source })
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::manifest::modified_ns;
-use super::{Digest, FileEntry, Manifest, StoreError};
+use super::{Digest, FileEntry, Manifest, Store, StoreError};
 use crate::fault;
 
 /// What a lookup found.
@@ -29,15 +29,15 @@ pub struct Artifact {
 
 #[derive(Debug)]
 struct Inner {
-    folder: PathBuf,
+    store: Store,
     manifest: Manifest,
     /// Names of the files whose digest this process has found right.
     verified: Mutex<BTreeSet<String>>,
 }
 
 impl Artifact {
-    pub(super) fn new(folder: PathBuf, manifest: Manifest) -> Self {
-        Self { inner: Arc::new(Inner { folder, manifest, verified: Mutex::default() }) }
+    pub(super) fn new(store: Store, manifest: Manifest) -> Self {
+        Self { inner: Arc::new(Inner { store, manifest, verified: Mutex::default() }) }
     }
 
     /// What the store knows of it.
@@ -87,8 +87,12 @@ impl Artifact {
         Ok(())
     }
 
+    fn folder(&self) -> PathBuf {
+        self.inner.store.artifact(self.inner.manifest.key)
+    }
+
     fn path(&self, entry: &FileEntry) -> PathBuf {
-        self.inner.folder.join("files").join(&entry.name)
+        self.folder().join("files").join(&entry.name)
     }
 
     fn damaged(&self, what: String) -> StoreError {
@@ -132,7 +136,7 @@ impl Artifact {
                 entry.modified_ns = time;
             }
         }
-        if let Err(error) = manifest.write(&self.inner.folder.join(Manifest::FILE)) {
+        if let Err(error) = manifest.replace(&self.inner.store) {
             tracing::debug!(%error, "new times of modification are not written down");
         }
     }
@@ -146,7 +150,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::store::{Draft, Finished, KeyLock, LockAttempt, Recipe, Store};
+    use crate::store::{Draft, Finished, KeyLock, LockAttempt, Recipe};
 
     fn lock(store: &Store, key: Digest) -> KeyLock {
         match store.try_lock(key, "a test").unwrap() {

@@ -16,6 +16,7 @@ use crate::fault;
 /// The files of an artifact in the making. Dropping it without [`Draft::commit`] removes them.
 #[derive(Debug)]
 pub struct Draft {
+    store: Store,
     folder: PathBuf,
     target: PathBuf,
     /// Where an artifact of the same key that is in the way goes before it is removed.
@@ -29,7 +30,12 @@ impl Draft {
     /// When its folder cannot be made.
     pub fn new(store: &Store, lock: &KeyLock) -> Result<Self, StoreError> {
         let key = lock.key();
-        let draft = Self { folder: store.temporary(key), target: store.artifact(key), replaced: store.temporary(key) };
+        let draft = Self {
+            store: store.clone(),
+            folder: store.temporary(key),
+            target: store.artifact(key),
+            replaced: store.temporary(key),
+        };
         let files = draft.files();
         fault::at("draft.mkdir", || fs::create_dir_all(&files)).map_err(StoreError::io("create", &files))?;
         Ok(draft)
@@ -70,7 +76,7 @@ impl Draft {
         if let Some(parent) = self.target.parent() {
             sync_folder(parent).map_err(StoreError::io("flush", parent))?;
         }
-        Ok(Artifact::new(self.target.clone(), manifest))
+        Ok(Artifact::new(self.store.clone(), manifest))
     }
 
     fn files(&self) -> PathBuf {

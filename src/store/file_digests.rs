@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::atomic::replace_unflushed;
 use super::manifest::modified_ns;
 use super::{Digest, Store};
 use crate::fault;
@@ -86,7 +85,7 @@ impl FileDigests {
         let saved = store.prepare().map_err(|error| error.to_string()).and_then(|()| {
             let json = serde_json::to_vec_pretty(&*known).map_err(|error| error.to_string())?;
             // an unreadable one is no loss, so nobody waits for the disk
-            replace_unflushed(&store.file_digests(), &json).map_err(|error| error.to_string())
+            store.replace_unflushed(&store.file_digests(), &json).map_err(|error| error.to_string())
         });
         if let Err(error) = saved {
             tracing::debug!(error, "file digests are not remembered");

@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::artifact::{Artifact, Lookup};
-use super::atomic::{replace_unflushed, unique_suffix};
-use super::{Digest, KeyLock, LockAttempt, Manifest, StoreError, write_atomically};
+use super::atomic::unique_suffix;
+use super::{Digest, KeyLock, LockAttempt, Manifest, StoreError};
 use crate::fault;
 
 /// The format this program writes; raise it when an older program could misread the store.
@@ -19,9 +19,11 @@ const FORMAT: u32 = 1;
 ///   version               format of the store
 ///   artifacts/KEY/        manifest.json and files/, complete
 ///   tmp/KEY-…/            artifacts being written
+///   tmp/.….tmp            other files of the store being written
 ///   scratch/KEY/          checkpoints of a run that has not finished
 ///   damaged/KEY/          artifacts that were not intact, set aside
 ///   locks/KEY.lock        held by whoever makes the artifact
+///   locks/asides.lock     held by all who write other files
 ///   runs/PIPELINE.json    what the last run of a pipeline did
 ///   file-digests.json     digests of files outside the store
 /// ```
@@ -76,8 +78,8 @@ impl Store {
         let version = self.folder.join("version");
         if !version.exists() {
             let ignore = self.folder.join(".gitignore");
-            replace_unflushed(&ignore, b"*\n").map_err(StoreError::io("write", &ignore))?;
-            write_atomically(&version, format!("{FORMAT}\n").as_bytes()).map_err(StoreError::io("write", &version))?;
+            self.replace_unflushed(&ignore, b"*\n").map_err(StoreError::io("write", &ignore))?;
+            self.replace(&version, format!("{FORMAT}\n").as_bytes()).map_err(StoreError::io("write", &version))?;
         }
         Ok(())
     }
@@ -105,7 +107,7 @@ impl Store {
             return Ok(Lookup::Absent);
         }
         match Manifest::read(&folder.join(Manifest::FILE), key)
-            .map(|manifest| Artifact::new(folder, manifest))
+            .map(|manifest| Artifact::new(self.clone(), manifest))
             .and_then(|artifact| artifact.quick_check().map(|()| artifact))
         {
             Ok(artifact) => Ok(Lookup::Intact(artifact)),
@@ -170,6 +172,7 @@ impl Store {
     /// # Errors
     /// When the system refuses.
     pub fn clear_leftovers(&self) -> Result<(), StoreError> {
+        self.clear_asides()?;
         for path in list(&self.folder.join("tmp"))? {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let Some(key) = name.get(..64).and_then(|hex| hex.parse::<Digest>().ok()) else { continue };
@@ -193,27 +196,41 @@ impl Store {
         self.folder.join("file-digests.json")
     }
 
+    /// Where files are written before they get their names.
+    pub(super) fn asides(&self) -> PathBuf {
+        self.folder.join("tmp")
+    }
+
+    /// Held by all who write there, and alone by who clears it.
+    pub(super) fn asides_lock_file(&self) -> PathBuf {
+        self.folder.join("locks").join("asides.lock")
+    }
+
     /// A folder name under `tmp` that nobody else uses.
     pub(super) fn temporary(&self, key: Digest) -> PathBuf {
         self.folder.join("tmp").join(format!("{key}-{}", unique_suffix()))
     }
 }
 
-/// The paths in a folder, sorted; none when it is not there.
+/// The paths in a folder, sorted; none when it is not there. Files being written aside, which begin with a dot, are left out.
 pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let mut paths = list_all(folder)?;
+    paths.retain(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| !name.starts_with('.')));
+    paths.sort();
+    Ok(paths)
+}
+
+/// The paths in a folder; none when it is not there.
+pub(super) fn list_all(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let entries = match fault::at("store.list", || fs::read_dir(folder)) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(StoreError::io("read", folder)(error)),
     };
-    let mut paths = entries
+    entries
         .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(StoreError::io("read", folder))?;
-    // Files being written aside begin with a dot.
-    paths.retain(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| !name.starts_with('.')));
-    paths.sort();
-    Ok(paths)
+        .collect::<Result<_, _>>()
+        .map_err(StoreError::io("read", folder))
 }
 
 fn create_dir_all(path: &Path) -> Result<(), StoreError> {

@@ -1,12 +1,13 @@
 //! What the store knows of an artifact: its recipe, its files and their digests.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, Machine, Recipe, StoreError, write_atomically};
+use super::{Digest, Machine, Recipe, Store, StoreError, write_atomically};
 use crate::fault;
 
 /// `manifest.json` of an artifact.
@@ -93,10 +94,19 @@ impl Manifest {
         self.files.iter().map(|file| file.size).sum()
     }
 
+    /// Writes the manifest of an artifact in the making.
     pub(super) fn write(&self, path: &Path) -> Result<(), StoreError> {
-        let json = serde_json::to_vec_pretty(&Sealed { manifest: self.clone(), seal: self.seal() })
-            .map_err(|error| StoreError::io("write", path)(error.into()))?;
-        write_atomically(path, &json).map_err(StoreError::io("write", path))
+        self.to_json().and_then(|json| write_atomically(path, &json)).map_err(StoreError::io("write", path))
+    }
+
+    /// Replaces the manifest of a finished artifact.
+    pub(super) fn replace(&self, store: &Store) -> Result<(), StoreError> {
+        let path = store.artifact(self.key).join(Self::FILE);
+        self.to_json().and_then(|json| store.replace(&path, &json)).map_err(StoreError::io("write", &path))
+    }
+
+    fn to_json(&self) -> io::Result<Vec<u8>> {
+        Ok(serde_json::to_vec_pretty(&Sealed { manifest: self.clone(), seal: self.seal() })?)
     }
 
     /// Reads the manifest of the artifact with this key.
@@ -107,7 +117,7 @@ impl Manifest {
         let damaged = |what: &str| StoreError::Damaged { key, what: what.to_owned() };
         let bytes = match fault::at("manifest.read", || fs::read(path)) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(damaged("its manifest is missing"));
             }
             Err(error) => return Err(StoreError::io("read", path)(error)),

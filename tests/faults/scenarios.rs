@@ -229,6 +229,7 @@ pub fn all() -> Vec<Scenario> {
     let damaged = finished.copy();
     flip(&damaged, "preprocess");
     touch(&damaged, "model");
+    damaged.write(".mtorec/tmp/.1-1.tmp", "what a process was writing when it died");
 
     let wrong = beginning();
     wrong.write("pipelines/wrong.ron", &pipeline(&sha256(test())));
