@@ -291,6 +291,22 @@ mod tests {
     }
 
     #[test]
+    fn checkpoints_of_a_finished_artifact_are_cleared_and_others_stay() {
+        let project = tempfile::tempdir().unwrap();
+        let (store, artifact) = store_with_artifact(project.path());
+        let (finished, unfinished) = (artifact.manifest().key, Digest::of_bytes(b"another"));
+        for key in [finished, unfinished] {
+            fs::write(store.open_scratch(&lock(&store, key), false).unwrap().join("checkpoint"), "").unwrap();
+        }
+        let held = lock(&store, finished);
+        store.clear_leftovers().unwrap();
+        assert!(store.has_scratch(finished), "somebody is making it anew");
+        drop(held);
+        store.clear_leftovers().unwrap();
+        assert!(!store.has_scratch(finished) && store.has_scratch(unfinished));
+    }
+
+    #[test]
     fn a_remade_artifact_replaces_the_old_one_and_equal_bytes_have_equal_digests() {
         let project = tempfile::tempdir().unwrap();
         let (store, old) = store_with_artifact(project.path());

@@ -167,7 +167,7 @@ impl Store {
         remove_dir_all(&self.scratch(lock.key()))
     }
 
-    /// Removes what processes that died left half-written. Whatever a live process is writing is locked, and stays.
+    /// Removes what processes that died left half-written, and checkpoints of finished artifacts. Whatever a live process is writing is locked, and stays.
     ///
     /// # Errors
     /// When the system refuses.
@@ -179,6 +179,16 @@ impl Store {
             if let LockAttempt::Held(_lock) = self.try_lock(key, "clearing leftovers")? {
                 tracing::debug!(path = %path.display(), "removing what a dead process left");
                 remove_dir_all(&path)?;
+            }
+        }
+        // a process may have died between naming an artifact and removing what it was made from
+        for path in list(&self.folder.join("scratch"))? {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let Ok(key) = name.parse::<Digest>() else { continue };
+            if self.artifact(key).exists()
+                && let LockAttempt::Held(lock) = self.try_lock(key, "clearing leftovers")?
+            {
+                self.remove_scratch(&lock)?;
             }
         }
         Ok(())
