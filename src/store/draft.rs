@@ -71,8 +71,11 @@ impl Draft {
             fault::at("draft.replace", || fs::rename(&self.target, &self.replaced))
                 .map_err(StoreError::io("replace", &self.target))?;
         }
-        fault::at("draft.rename", || fs::rename(&self.folder, &self.target))
-            .map_err(StoreError::io("write", &self.target))?;
+        if let Err(error) = fault::at("draft.rename", || fs::rename(&self.folder, &self.target)) {
+            // nothing is in the way any more; what was there is still good
+            let _ = fs::rename(&self.replaced, &self.target);
+            return Err(StoreError::io("write", &self.target)(error));
+        }
         if let Some(parent) = self.target.parent() {
             sync_folder(parent).map_err(StoreError::io("flush", parent))?;
         }
