@@ -168,17 +168,24 @@ impl Part {
 
     /// Throws it away.
     pub(super) fn remove(self) -> Result<(), FetchError> {
-        let _ = fault::at("fetch.remove_note", || fs::remove_file(note_of(&self.path)));
+        self.remove_note()?;
         fault::at("fetch.remove", || fs::remove_file(&self.path)).map_err(FetchError::write(&self.path))
     }
 
-    /// Puts it, complete as it is, into its place.
+    /// Puts it, complete as it is, into its place. Its note goes before: nobody would look for it any more once the file is
+    /// there.
     pub(super) fn finish(self, to: &Path) -> Result<(), FetchError> {
-        let flushed = fault::at("fetch.flush", || self.file.sync_all());
-        let done = flushed.and_then(|()| fault::at("fetch.rename", || fs::rename(&self.path, to)));
-        done.map_err(FetchError::write(to))?;
-        let _ = fault::at("fetch.remove_note", || fs::remove_file(note_of(&self.path)));
-        Ok(())
+        fault::at("fetch.flush", || self.file.sync_all()).map_err(FetchError::write(&self.path))?;
+        self.remove_note()?;
+        fault::at("fetch.rename", || fs::rename(&self.path, to)).map_err(FetchError::write(to))
+    }
+
+    fn remove_note(&self) -> Result<(), FetchError> {
+        let path = note_of(&self.path);
+        match fault::at("fetch.remove_note", || fs::remove_file(&path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FetchError::write(&path)(error)),
+            _ => Ok(()),
+        }
     }
 }
 
