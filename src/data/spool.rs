@@ -161,7 +161,9 @@ impl Spool {
     pub(super) fn chunks(&self, with: &mut impl FnMut(Chunk) -> Result<(), DataError>) -> Result<(), DataError> {
         let Some(files) = &self.files else { return Ok(()) };
         let [fields, columns, tasks] = self.widths;
-        let back = |mut file: &File| file.seek(SeekFrom::Start(0)).map_err(DataError::read(&self.folder));
+        let back = |mut file: &File| {
+            fault::at("spool.rewind", || file.seek(SeekFrom::Start(0))).map_err(DataError::read(&self.folder))
+        };
         back(&files.categorical)?;
         back(&files.numerical)?;
         back(&files.labels)?;
@@ -245,7 +247,7 @@ impl Table {
 /// Appends values to a file and leaves none.
 fn move_into<T: Pod>(file: &mut File, values: &mut Vec<T>, folder: &Path) -> Result<(), DataError> {
     // a pass may have left the file at another place
-    file.seek(SeekFrom::End(0)).map_err(DataError::write(folder))?;
+    fault::at("spool.seek", || file.seek(SeekFrom::End(0))).map_err(DataError::write(folder))?;
     fault::write("spool.write", file, bytemuck::cast_slice(values)).map_err(DataError::write(folder))?;
     values.clear();
     Ok(())

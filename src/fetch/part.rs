@@ -72,7 +72,7 @@ impl Part {
                 return Err(FetchError::Interrupted);
             }
         };
-        let length = file.seek(SeekFrom::End(0)).map_err(FetchError::read(&path))?;
+        let length = fault::at("fetch.seek", || file.seek(SeekFrom::End(0))).map_err(FetchError::read(&path))?;
         let note = fault::at("fetch.read_note", || fs::read(note_of(&path)))
             .ok()
             .and_then(|text| serde_json::from_slice(&text).ok());

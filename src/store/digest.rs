@@ -32,7 +32,7 @@ impl Digest {
     /// # Errors
     /// When the file cannot be read, or is cut short meanwhile.
     pub fn of_file(path: &Path) -> io::Result<Self> {
-        let length = std::fs::metadata(path)?.len();
+        let length = fault::at("store.length", || std::fs::metadata(path))?.len();
         let hash = match length {
             ..=SUBTREE => hash_part(path, 0..length)?.finalize(),
             _ => {

@@ -118,9 +118,11 @@ impl Draft {
 
 fn flush_file(path: &Path) -> Result<Metadata, StoreError> {
     // Windows flushes only what is open for writing.
-    let file = File::options().read(true).append(true).open(path).map_err(StoreError::io("flush", path))?;
+    let mut options = File::options();
+    options.read(true).append(true);
+    let file = fault::at("draft.open", || options.open(path)).map_err(StoreError::io("flush", path))?;
     fault::at("draft.flush", || file.sync_all()).map_err(StoreError::io("flush", path))?;
-    file.metadata().map_err(StoreError::io("read", path))
+    fault::at("draft.stat", || file.metadata()).map_err(StoreError::io("read", path))
 }
 
 impl Drop for Draft {

@@ -57,7 +57,7 @@ impl FileDigests {
     /// When the file cannot be read, or is written while it is read.
     pub fn length_and_digest(&self, path: &Path) -> Result<(u64, Digest), io::Error> {
         let path = fault::at("file_digests.stat", || fs::canonicalize(path))?;
-        let before = fs::metadata(&path)?;
+        let before = fault::at("file_digests.before", || fs::metadata(&path))?;
         let (size, modified) = (before.len(), modified_ns(&before));
         if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&path)
             && (known.size, known.modified_ns) == (size, modified)
@@ -66,7 +66,7 @@ impl FileDigests {
         }
         tracing::debug!(path = %path.display(), size, "hashing a file outside the store");
         let digest = Digest::of_file(&path)?;
-        let after = fs::metadata(&path)?;
+        let after = fault::at("file_digests.after", || fs::metadata(&path))?;
         if (after.len(), modified_ns(&after)) != (size, modified) {
             return Err(io::Error::other("the file changed while it was read"));
         }

@@ -90,7 +90,7 @@ impl KeyLock {
             what: what.to_owned(),
             since: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
         };
-        self.file.set_len(0)?;
+        fault::at("lock.truncate", || self.file.set_len(0))?;
         self.file.rewind()?;
         fault::write("lock.sign", &self.file, &serde_json::to_vec(&holder)?)
     }

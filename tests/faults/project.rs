@@ -33,9 +33,16 @@ pub struct Project {
 
 impl Project {
     pub fn new() -> Self {
-        let project = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+        let project = Self::empty();
         fs::create_dir(project.root()).expect("a new folder");
         project
+    }
+
+    /// In memory, where that can be had: a kill loses nothing that the system has, flushed or not, and flushes take time.
+    fn empty() -> Self {
+        let memory = Path::new("/dev/shm");
+        let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        Self { folder: folder.expect("a temporary folder") }
     }
 
     /// The project's folder; what belongs to the test lies beside it.
@@ -55,7 +62,7 @@ impl Project {
 
     /// The same files with the same times.
     pub fn copy(&self) -> Self {
-        let copy = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+        let copy = Self::empty();
         copy_folder(&self.root(), &copy.root());
         copy
     }
