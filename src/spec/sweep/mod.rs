@@ -123,6 +123,9 @@ pub fn load_sweep(path: &Path, root: impl Fn(&Path) -> PathBuf) -> Result<Loaded
     }
 }
 
+/// Cells of a grid at most: more are a slip, and would take days where they took memory enough.
+const MOST_CELLS: usize = 10_000;
+
 /// What types cannot say of a sweep.
 fn check(sweep: &Sweep, tree: &Node) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -142,6 +145,13 @@ fn check(sweep: &Sweep, tree: &Node) -> Vec<Problem> {
         if !kinds.insert(axis.name()) {
             problems.push(Problem::new(format!("the axis `{}` is given twice", axis.name()), over(index)));
         }
+    }
+    let cells = sweep.over.iter().try_fold(1_usize, |cells, axis| cells.checked_mul(axis.len()));
+    if cells.is_none_or(|cells| cells > MOST_CELLS) {
+        let counts: Vec<String> = sweep.over.iter().map(|axis| axis.len().to_string()).collect();
+        let message = format!("the grid has {} cells, more than {MOST_CELLS}", counts.join(" × "));
+        let problem = Problem::new(message, tree.locate(&["over"]).head);
+        problems.push(problem.hint("leave values out, or make several sweeps of it"));
     }
     for (field, choices) in [("baseline", &sweep.baseline), ("single_task", &sweep.single_task)] {
         for (index, choice) in choices.iter().enumerate() {

@@ -89,3 +89,24 @@ fn a_sweep_is_checked_before_anything_runs() {
         assert!(found.contains(problem), "{sweep}: {found}");
     }
 }
+
+#[test]
+fn a_grid_without_end_is_refused_before_it_is_made() {
+    let numbers = |count: usize| (2..2 + count).map(|number| number.to_string()).collect::<Vec<_>>().join(", ");
+    let sweep = |counts: [usize; 3]| {
+        let [seeds, epochs, batches] = counts.map(numbers);
+        let axes = format!(r#"Seed([{seeds}]), Set("train.epochs", [{epochs}]), Set("train.batch", [{batches}])"#);
+        format!(r#"Sweep(pipeline: "pipelines/base.ron", over: [{axes}])"#)
+    };
+    let found = wrong(&sweep([10_001, 1, 1]));
+    assert!(found.contains("the grid has 10001 × 1 × 1 cells, more than 10000"), "{found}");
+    // as many as a machine word cannot count: their product is 2^66
+    let axes = r#"Set("train.FIELD", [2, 3, 4, 5, 6, 7, 8, 9]), "#;
+    let fields = ["epochs", "patience", "batch", "seed", "optimizer.lr", "optimizer.eps", "optimizer.weight_decay"];
+    let more = (0..15).map(|stage| format!("train{stage}.epochs"));
+    let all = fields.map(|field| format!("train.{field}")).into_iter().chain(more);
+    let axes: String = all.map(|field| axes.replace("train.FIELD", &field)).collect();
+    let found = wrong(&format!(r#"Sweep(pipeline: "pipelines/base.ron", over: [{axes}])"#));
+    assert!(found.contains("8 × 8 × 8 × 8 cells, more than 10000"), "{found}");
+    assert_eq!(loaded(&sweep([5, 2, 3])).unwrap().grid.cells.len(), 30);
+}
