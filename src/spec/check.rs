@@ -59,6 +59,9 @@ fn kinds(written: &Node) -> Vec<(&str, &str)> {
         .collect()
 }
 
+/// Steps of a cycle that are marked in the text; its name lists them all.
+const MARKED: usize = 20;
+
 /// A stage on the path of a walk along the references.
 struct Step<'a> {
     name: &'a str,
@@ -189,7 +192,8 @@ impl<'a> Check<'a> {
         let [first, rest @ ..] = cycle else { return };
         let names: Vec<&str> = cycle.iter().chain([first]).map(|step| step.name).collect();
         let mut problem = Problem::new(format!("the stages form a cycle: {}", names.join(" → ")), self.edge(first));
-        for step in rest {
+        // a line of the file may hold all of them, and each mark takes a line as long
+        for step in rest.iter().take(MARKED) {
             problem = problem.related(self.edge(step), "and goes on here");
         }
         self.report(problem.label("begins here").hint("a stage cannot read what is made from its own result"));

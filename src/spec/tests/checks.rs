@@ -36,6 +36,16 @@ fn cycles_are_printed_as_a_path() {
 }
 
 #[test]
+fn a_long_cycle_is_named_whole_and_marked_where_it_begins() {
+    let stage = |at: usize| format!("\"t{at}\": Train(model: \"t{}\", data: \"p\"), ", (at + 1) % 300);
+    let stages: String = (0..300).map(stage).collect();
+    let text = short_with("\n})", &format!("\n    {stages}\n}})"));
+    let text = parse(&text, "p.ron", &[]).unwrap_err().render(Look::Plain);
+    assert!(text.contains("t0 → t1 → t2 →") && text.contains("→ t298 → t299 → t0"), "{text}");
+    assert_eq!(text.matches("and goes on here").count(), 20);
+}
+
+#[test]
 fn long_chains_are_no_cycles() {
     let chain: String = (1..3000).map(|i| format!("\"t{i}\": Train(model: \"t{}\", data: \"p\"),", i - 1)).collect();
     let text = short_with("\n})", &format!("\"t0\": Train(model: \"m\", data: \"p\"),{chain}\n}})"));
