@@ -1,4 +1,4 @@
-//! Faults on purpose, for `tests/faults.rs`: every touch of the disk and the network goes through a named point, and a
+//! Faults on purpose, for `tests/faults`: every touch of the disk and the network goes through a named point, and a
 //! variable of the environment makes one passing of one point go wrong. Only with the cargo feature `faults`; without it
 //! everything here is the bare operation.
 //!

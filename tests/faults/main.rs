@@ -28,10 +28,9 @@ const PROCESSES: usize = 2;
 const SPREAD: usize = 4;
 
 /// Points at which a failure is one to get over: the run may end well (and then to the same bits). Why:
-const HARMLESS: [(&str, &str); 18] = [
+const HARMLESS: [(&str, &str); 16] = [
     ("artifact.stat", "another look at the file's time only saves reading it again"),
     ("asides.open", "of files that only save time"),
-    ("atomic.mkdir", "of files that only save time"),
     ("atomic.create", "as above"),
     ("atomic.write", "as above"),
     ("atomic.flush", "as above"),
@@ -40,7 +39,6 @@ const HARMLESS: [(&str, &str); 18] = [
     ("checkpoint.read", "training starts anew"),
     ("fetch.read_note", "the file is fetched anew"),
     ("fetch.receive", "tried again"),
-    ("fetch.remove_note", "the note is replaced or removed by the next fetch"),
     ("fetch.request", "tried again"),
     ("file_digests.read", "files outside the store are read again"),
     ("lock.sign", "the lock does not say who holds it"),
@@ -117,6 +115,9 @@ impl Disturbance<'_> {
         if matches!(self.kind, Kind::Cut | Kind::Kill) {
             return if ended.killed { Ok(End::Killed) } else { Err("it was not killed".into()) };
         }
+        if !self.scenario.has_kept(project) {
+            return Err("the artifact that was there is gone".into());
+        }
         match ended.code {
             Some(0) if HARMLESS.iter().any(|(point, _)| *point == self.point) => {
                 self.scenario.same_results(ended).map(|()| End::Well)
@@ -176,7 +177,7 @@ fn nothing_is_lost_whatever_goes_wrong() {
             scope.spawn(|| {
                 while let Some(disturbance) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
                     match disturbance.run() {
-                        Ok(end) => ends.lock().expect("no thread panicked").push(end),
+                        Ok(end) => ends.lock().expect("no thread panicked").push((disturbance.point, end)),
                         Err(what) => {
                             let what = format!("{}: {what}", disturbance.name());
                             println!("LOST {what}");
@@ -200,7 +201,7 @@ fn nothing_is_lost_whatever_goes_wrong() {
     let of = |kind: Kind| todo.iter().filter(|one| one.kind == kind).count();
     let passings: usize = counted.iter().flat_map(BTreeMap::values).map(|point| point.count).sum();
     let (ends, lost) = (ends.into_inner().expect("no panic"), lost.into_inner().expect("no panic"));
-    let ended = |end: End| ends.iter().filter(|other| **other == end).count();
+    let ended = |end: End| ends.iter().filter(|(_, other)| *other == end).count();
     println!(
         "{} points, {passings} passings{}; {} disturbed runs: {} failed, {} torn, {} cut and killed, {} killed; \
          {} ended with an error, {} were killed, {} got over it, {} did not reach the point; lost: {}, in {:.0} s",
@@ -219,6 +220,9 @@ fn nothing_is_lost_whatever_goes_wrong() {
         start.elapsed().as_secs_f64()
     );
     assert!(lost.is_empty(), "{} of {} disturbed runs lost something", lost.len(), todo.len());
+    let needless: Vec<_> = HARMLESS.iter().filter(|(point, _)| !ends.contains(&(*point, End::Well))).collect();
+    // a spread may leave out the one passing that counts
+    assert!(!all || needless.is_empty(), "no run gets over {needless:?}: an error is expected there");
     assert!(20 * ended(End::NotReached) < todo.len(), "most disturbed runs reach their point");
 }
 

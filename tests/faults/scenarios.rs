@@ -22,6 +22,8 @@ pub struct Scenario {
     pub command: Vec<&'static str>,
     /// Whether the command ends well when nothing is disturbed.
     pub succeeds: bool,
+    /// A stage whose artifact is there and must be there after an error too.
+    keeps: Option<&'static str>,
     /// What is done afterwards, before the last run.
     then: Vec<Vec<&'static str>>,
     /// Metrics and contents of a run that nothing disturbed.
@@ -71,6 +73,11 @@ impl Scenario {
             left if left.is_empty() => Ok(()),
             left => Err(format!("{left:?} stay after the next run: {again:?}")),
         }
+    }
+
+    /// Whether an error left what was there.
+    pub fn has_kept(&self, project: &Project) -> bool {
+        self.keeps.is_none_or(|stage| project.artifact(stage).is_dir())
     }
 
     /// Whether a run came to the same metrics and artifacts as one that nothing disturbed; other commands say nothing.
@@ -213,6 +220,7 @@ pub fn all() -> Vec<Scenario> {
         template,
         command: command.to_vec(),
         succeeds: true,
+        keeps: None,
         then: Vec::new(),
         expected: expected.clone(),
     };
@@ -250,7 +258,7 @@ pub fn all() -> Vec<Scenario> {
         },
         scenario("resume", trained, &RUN),
         scenario("mend", damaged, &RUN),
-        scenario("force", finished, &[&RUN[..], &["--force", "train"]].concat()),
+        Scenario { keeps: Some("train"), ..scenario("force", finished, &[&RUN[..], &["--force", "train"]].concat()) },
         Scenario { then: vec![gc.to_vec()], ..scenario("gc", littered, &gc) },
     ]
 }
