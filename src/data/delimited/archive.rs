@@ -59,11 +59,9 @@ impl Member {
         for name in within {
             file = unpacked(file, name, folder)?;
         }
+        let length = file.metadata()?.len();
         let mut archive = ZipArchive::new(file).map_err(wrong)?;
-        let sizes = {
-            let member = archive.by_name(last).map_err(wrong)?;
-            (member.compressed_size(), plausible(&member)?)
-        };
+        let sizes = sizes(&archive.by_name(last).map_err(wrong)?, length)?;
         let (tell, pieces) = sync_channel(AHEAD);
         let name = last.clone();
         thread::Builder::new().name("unpack".to_owned()).spawn(move || unpack(archive, &name, sizes.1, &tell))?;
@@ -92,9 +90,10 @@ pub(crate) fn members(archive: &Path, within: Option<&str>, folder: &Path) -> io
 
 /// A member in a file without a name.
 fn unpacked(archive: File, name: &str, folder: &Path) -> io::Result<File> {
+    let length = archive.metadata()?.len();
     let mut archive = ZipArchive::new(archive).map_err(wrong)?;
     let mut member = archive.by_name(name).map_err(wrong)?;
-    let size = plausible(&member)?;
+    let (_, size) = sizes(&member, length)?;
     let mut inner = tempfile::tempfile_in(folder)?;
     // one byte more shows a member that is longer than it says
     check_length(io::copy(&mut (&mut member).take(size + 1), &mut inner)?, size)?;
@@ -102,16 +101,17 @@ fn unpacked(archive: File, name: &str, folder: &Path) -> io::Result<File> {
     Ok(inner)
 }
 
-/// The unpacked size, if a log could have it.
-fn plausible<R: Read>(member: &ZipFile<'_, R>) -> io::Result<u64> {
-    let (packed, size) = (member.compressed_size(), member.size());
+/// The packed and the unpacked size of a member in an archive of this length, if a log could have them. What the archive
+/// says of the packed size counts only as far as there are bytes.
+fn sizes<R: Read>(member: &ZipFile<'_, R>, length: u64) -> io::Result<(u64, u64)> {
+    let (packed, size) = (member.compressed_size().min(length), member.size());
     if size > SMALL && size / LARGEST_RATIO > packed {
         return Err(io::Error::other(format!(
             "`{}` would unpack from {packed} to {size} bytes, which no log does",
             member.name().map_err(wrong)?
         )));
     }
-    Ok(size)
+    Ok((packed, size))
 }
 
 fn check_length(found: u64, announced: u64) -> io::Result<()> {
@@ -156,14 +156,21 @@ fn unpack(mut archive: ZipArchive<File>, name: &str, size: u64, tell: &SyncSende
 }
 
 /// Unpacks a file of a packed tar archive in a zip archive, as [`unpack`].
-fn unpack_tar(mut archive: ZipArchive<File>, tar: &str, wanted: &str, tell: &SyncSender<io::Result<Vec<u8>>>) {
+fn unpack_tar(
+    mut archive: ZipArchive<File>,
+    packed: u64,
+    tar: &str,
+    wanted: &str,
+    tell: &SyncSender<io::Result<Vec<u8>>>,
+) {
     let mut all = || -> io::Result<()> {
         let member = archive.by_name(tar).map_err(wrong)?;
-        let most = member.compressed_size() * LARGEST_RATIO + SMALL;
+        let most = packed.saturating_mul(LARGEST_RATIO).saturating_add(SMALL);
         let mut files = tar::Archive::new(MultiGzDecoder::new(member).take(most));
         for file in files.entries()? {
             let mut file = file?;
-            if file.path()?.file_name().is_none_or(|name| name != wanted) {
+            // links lead elsewhere, and a sparse file holds more zeros than anything packed could
+            if !file.header().entry_type().is_file() || file.path()?.file_name().is_none_or(|name| name != wanted) {
                 continue;
             }
             let mut left = file.size();
@@ -191,14 +198,15 @@ fn unpack_tar(mut archive: ZipArchive<File>, tar: &str, wanted: &str, tell: &Syn
 impl Unpacking {
     /// Starts to unpack a file of a tar archive, which does not say beforehand how large it is.
     fn of_tar(archive: File, tar: &str, file: &str) -> io::Result<Self> {
+        let length = archive.metadata()?.len();
         let mut archive = ZipArchive::new(archive).map_err(wrong)?;
-        let packed = archive.by_name(tar).map_err(wrong)?.compressed_size();
+        let packed = archive.by_name(tar).map_err(wrong)?.compressed_size().min(length);
         let (tell, pieces) = sync_channel(AHEAD);
         let (tar, file) = (tar.to_owned(), file.to_owned());
-        let work = move || unpack_tar(archive, &tar, &file, &tell);
+        let work = move || unpack_tar(archive, packed, &tar, &file, &tell);
         thread::Builder::new().name("unpack".to_owned()).spawn(work)?;
         // logs pack to about a tenth; only the progress depends on it
-        Ok(Self { pieces, current: Vec::new(), at: 0, read: 0, sizes: (packed, 10 * packed) })
+        Ok(Self { pieces, current: Vec::new(), at: 0, read: 0, sizes: (packed, packed.saturating_mul(10)) })
     }
 
     /// How much of the packed member has been read, about.
@@ -305,6 +313,77 @@ mod tests {
         let mut flipped = sound.clone();
         flipped[sound.len() / 2] ^= 1;
         assert!(read(&flipped, &["rows.csv"]).is_err());
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_only_names() {
+        let names = ["../../out.csv", "/etc/out.csv", "C:\\out.csv", "a/../../out.csv", "..\\out.csv"];
+        let files: Vec<(&str, &[u8])> = names.iter().map(|name| (*name, b"1,2\n".as_slice())).collect();
+        let (archive, tar) = (packed(&files), packed(&files));
+        for name in names {
+            assert_eq!(read(&archive, &[name]).unwrap(), b"1,2\n", "{name}");
+            let outer = packed(&[(name, &tar)]);
+            assert_eq!(read(&outer, &[name, "../../out.csv"]).unwrap(), b"1,2\n", "{name}");
+        }
+        // a link in a zip archive is a text that says where to
+        let mut writer = ZipWriter::new(io::Cursor::new(Vec::new()));
+        writer.add_symlink("rows.csv", "/etc/passwd", SimpleFileOptions::default()).unwrap();
+        let linked = writer.finish().unwrap().into_inner();
+        assert_eq!(read(&linked, &["rows.csv"]).unwrap(), b"/etc/passwd");
+    }
+
+    /// A packed tar archive with one member whose header says what `change` makes it say.
+    fn tar_of(name: &str, bytes: &[u8], change: impl Fn(&mut tar::Header)) -> Vec<u8> {
+        let mut header = tar::Header::new_gnu();
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        change(&mut header);
+        header.set_cksum();
+        let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default()));
+        tar.append(&header, bytes).unwrap();
+        tar.into_inner().unwrap().finish().unwrap()
+    }
+
+    #[test]
+    fn links_and_holes_in_tar_archives_are_no_files() {
+        let refused = |tar: &[u8]| read(&packed(&[("log.tar.gz", tar)]), &["log.tar.gz", "rows.data"]).unwrap_err();
+        for kind in [tar::EntryType::Symlink, tar::EntryType::Link, tar::EntryType::Fifo, tar::EntryType::Char] {
+            let tar = tar_of("log/rows.data", b"", |header| {
+                header.set_entry_type(kind);
+                header.set_link_name("/etc/passwd").unwrap();
+            });
+            assert_eq!(refused(&tar).to_string(), "`log.tar.gz` holds no `rows.data`", "{kind:?}");
+        }
+        // two gigabytes of zeros before one byte
+        let sparse = tar_of("log/rows.data", b"1", |header| {
+            header.set_entry_type(tar::EntryType::GNUSparse);
+            let gnu = header.as_gnu_mut().unwrap();
+            gnu.sparse[0].offset[..12].copy_from_slice(b"17777777777\0");
+            gnu.sparse[0].numbytes[..12].copy_from_slice(b"00000000001\0");
+            gnu.set_real_size(1 << 31);
+        });
+        assert_eq!(refused(&sparse).to_string(), "`log.tar.gz` holds no `rows.data`");
+        // names that lead elsewhere are compared, and lead nowhere
+        let out = tar_of("../../rows.data", b"1\n", |_| {});
+        assert_eq!(read(&packed(&[("log.tar.gz", &out)]), &["log.tar.gz", "rows.data"]).unwrap(), b"1\n");
+    }
+
+    #[test]
+    fn a_bomb_that_lies_about_its_packed_size_is_refused() {
+        let size = 40 << 20;
+        let mut bomb = packed(&[("rows.csv", &vec![b'0'; size])]);
+        let (start, length) = (bomb.len(), bomb.len() as u64);
+        let central = bomb.windows(4).rposition(|bytes| bytes == b"PK\x01\x02").unwrap();
+        // in the directory and before the member itself
+        for at in [central + 20, 18] {
+            bomb[at..at + 4].copy_from_slice(&(size as u32 / 2).to_le_bytes());
+        }
+        assert_eq!(bomb.len(), start);
+        let error = read(&bomb, &["rows.csv"]).unwrap_err().to_string();
+        assert!(error.contains(&format!("would unpack from {length} to {size} bytes")), "{error}");
+        let outer = packed(&[("inner.zip", &bomb)]);
+        assert!(read(&outer, &["inner.zip", "rows.csv"]).unwrap_err().to_string().contains("which no log does"));
     }
 
     #[test]
