@@ -99,10 +99,11 @@ impl Artifact {
         StoreError::Damaged { key: self.inner.manifest.key, what }
     }
 
-    /// The file's time of modification; an error when it is not there or has another length.
+    /// The file's time of modification; an error when it is not there, is a link to elsewhere or has another length.
     fn stat(&self, entry: &FileEntry) -> Result<u64, StoreError> {
         let path = self.path(entry);
-        match fault::at("artifact.stat", || fs::metadata(&path)) {
+        match fault::at("artifact.stat", || fs::symlink_metadata(&path)) {
+            Ok(found) if !found.is_file() => Err(self.damaged(format!("`{}` is no plain file", entry.name))),
             Ok(found) if found.len() == entry.size => Ok(modified_ns(&found)),
             Ok(found) => {
                 Err(self.damaged(format!("`{}` has {} bytes instead of {}", entry.name, found.len(), entry.size)))
@@ -254,6 +255,60 @@ mod tests {
         store.set_aside(&lock(&store, key)).unwrap();
         assert!(matches!(store.lookup(key).unwrap(), Lookup::Absent));
         assert!(store.folder().join("damaged").join(key.to_string()).is_dir());
+    }
+
+    /// Seals a manifest anew after a change, as whoever wants a store to be believed would.
+    fn reseal(store: &Store, artifact: &Artifact, change: impl Fn(&mut Manifest)) {
+        let mut manifest = artifact.manifest().clone();
+        change(&mut manifest);
+        manifest.write(&store.artifact(manifest.key).join(Manifest::FILE)).unwrap();
+    }
+
+    #[test]
+    fn files_outside_the_artifact_are_never_taken_for_its_own() {
+        let project = tempfile::tempdir().unwrap();
+        let (store, artifact) = store_with_artifact(project.path());
+        let key = artifact.manifest().key;
+        let outside = project.path().join("outside");
+        fs::write(&outside, b"hello").unwrap();
+        let absolute = outside.to_str().unwrap().to_owned();
+        for name in ["../../../../outside", &absolute, "..", ".", "", "a/../a", "files/a", "a/", "./a"] {
+            // `a` holds what the outer file holds: only its name is wrong
+            reseal(&store, &artifact, |manifest| manifest.files[0].name = name.to_owned());
+            assert_eq!(damage(store.lookup(key).unwrap()), format!("it names {name:?} as a file of its own"));
+        }
+        reseal(&store, &artifact, |_| {});
+        assert!(matches!(store.lookup(key).unwrap(), Lookup::Intact(_)));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_no_files_of_an_artifact_and_are_not_followed() {
+        use std::os::unix::fs::symlink;
+
+        let project = tempfile::tempdir().unwrap();
+        let (store, artifact) = store_with_artifact(project.path());
+        let (key, path) = (artifact.manifest().key, artifact.file("a").unwrap());
+        let outside = project.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::rename(&path, outside.join("a")).unwrap();
+        symlink(outside.join("a"), &path).unwrap();
+        assert_eq!(damage(store.lookup(key).unwrap()), "`a` is no plain file");
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert_eq!(damage(store.lookup(key).unwrap()), "`a` is no plain file");
+
+        // what is cleared away is the link, and not what it leads to
+        for (folder, name) in [("tmp", format!("{key}-1")), ("scratch", key.to_string()), ("damaged", key.to_string())]
+        {
+            fs::create_dir_all(store.folder().join(folder)).unwrap();
+            symlink(&outside, store.folder().join(folder).join(name)).unwrap();
+        }
+        store.clear_leftovers().unwrap();
+        store.open_scratch(&lock(&store, key), true).unwrap();
+        store.set_aside(&lock(&store, key)).unwrap();
+        assert_eq!(fs::read(outside.join("a")).unwrap(), b"hello");
+        assert_eq!(fs::read_dir(store.folder().join("tmp")).unwrap().count(), 0);
     }
 
     #[test]

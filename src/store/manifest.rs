@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Component, Path};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -127,6 +127,9 @@ impl Manifest {
         if seal != manifest.seal() || manifest.key != key {
             return Err(damaged("its manifest has changed"));
         }
+        if let Some(file) = manifest.files.iter().find(|file| !is_plain(&file.name)) {
+            return Err(damaged(&format!("it names {:?} as a file of its own", file.name)));
+        }
         Ok(manifest)
     }
 
@@ -134,6 +137,12 @@ impl Manifest {
         // Plain data of strings and numbers always serialises; an empty vector could only make the seal differ.
         Digest::of_bytes(&serde_json::to_vec(self).unwrap_or_default())
     }
+}
+
+/// Whether a name is that of a file in the artifact's own folder, and leads nowhere else.
+fn is_plain(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    matches!((parts.next(), parts.next()), (Some(Component::Normal(part)), None) if part == name)
 }
 
 /// The simulated mark belongs to the content: when simulated rows give way to real ones, everything downstream must lose
