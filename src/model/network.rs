@@ -32,6 +32,9 @@ pub fn count_parameters(arch: &Arch, sizes: &Sizes, schema: &Schema) -> Result<u
     Ok(b.trained())
 }
 
+/// 16 GiB of numbers; training takes several times as much.
+const MOST_PARAMETERS: usize = 1 << 32;
+
 /// A model with its parameters.
 pub struct Network<D: Kernels> {
     model: Box<dyn Model<D>>,
@@ -58,7 +61,12 @@ impl<D: Kernels> Network<D> {
     ///
     /// # Errors
     /// When the hyper-parameters do not fit the schema, or run-time widths do not fit each other; the text names the layer.
+    /// When there are more parameters than any memory holds, before room is asked for.
     pub fn build(arch: &Arch, sizes: &Sizes, schema: &Schema, seed: u64, device: &D) -> Result<Self, String> {
+        let parameters = count_parameters(arch, sizes, schema)?;
+        if parameters > MOST_PARAMETERS {
+            return Err(format!("it would have {parameters} parameters, and the most are {MOST_PARAMETERS}"));
+        }
         let mut b = Builder::new(device, seed);
         let model = layers(arch, sizes, schema, &mut b)?;
         Ok(Self { aliases: arch.aliases(), ..Self::finish(model, b, schema)? })
@@ -152,6 +160,16 @@ mod tests {
             fields: vec![Field { name: "f".into(), size: 3, out_of_vocabulary: None }],
             numerical: vec!["x".into()],
             tasks: vec!["click".into()],
+        }
+    }
+
+    #[test]
+    fn more_parameters_than_memory_holds_are_refused_before_room_is_asked_for() {
+        let sizes = Sizes::Custom { embed: 65_536, bottom: (65_536, 65_536), tower: (65_536, 65_536) };
+        for arch in Arch::defaults() {
+            let schema = Schema { tasks: vec!["click".into(), "buy".into()], ..schema() };
+            let problem = Network::build(&arch, &sizes, &schema, 1, &Cpu::default()).err().unwrap();
+            assert!(problem.ends_with(" parameters, and the most are 4294967296"), "{}: {problem}", arch.name());
         }
     }
 

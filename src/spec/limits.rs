@@ -57,6 +57,16 @@ const LIMITS: &[Limit] = &[
         allows: |x| x >= 1.0,
         words: "at least 1",
     },
+    Limit {
+        names: &["embed", "bottom", "tower"],
+        allows: |x| x <= 65_536.0,
+        words: "at most 65,536 (or the network fits no memory)",
+    },
+    Limit {
+        names: &["experts", "shared_experts", "task_experts", "n_shared", "critics", "levels", "layers", "blocks"],
+        allows: |x| x <= 4096.0,
+        words: "at most 4,096",
+    },
     Limit { names: &["batch"], allows: |x| x >= 2.0, words: "at least 2 (batch normalisation needs two rows)" },
     Limit {
         names: &["rows"],
@@ -77,11 +87,8 @@ pub fn out_of_range(tree: &Node, faulty: &[Span]) -> Vec<Problem> {
 fn walk(node: &Node, name: &str, problems: &mut Vec<Problem>) {
     match &node.kind {
         Kind::Number(literal) => {
-            let limit = LIMITS.iter().find(|limit| limit.names.contains(&name));
-            let value: Result<f64, _> = ron::from_str(literal);
-            if let (Some(limit), Ok(value)) = (limit, value)
-                && !(limit.allows)(value)
-            {
+            let broken = |value: f64| LIMITS.iter().find(|limit| limit.names.contains(&name) && !(limit.allows)(value));
+            if let Some(limit) = ron::from_str(literal).ok().and_then(broken) {
                 let message = format!("`{name}` should be {}, not {literal}", limit.words);
                 problems.push(Problem::new(message, node.head).label("out of range"));
             }

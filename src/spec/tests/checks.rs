@@ -275,3 +275,15 @@ fn a_comparison_is_known_by_its_rows() {
     assert_ne!(first, parameters("\"e\", \"f\"", "b").0);
     assert_ne!(first, parameters("\"e\"", "a").0);
 }
+
+#[test]
+fn networks_that_fit_no_memory_are_refused() {
+    let sizes = "Mmoe(experts: 4097, dropout: 0.5), sizes: Custom(embed: 65537, bottom: (1000000000, 8), tower: (8, 99999999999999999999))";
+    assert_snapshot!(wrong(&short_with("Mmoe()", sizes)), @"
+    4:52: `experts` should be at most 4,096, not 4097
+    4:94: `embed` should be at most 65,536 (or the network fits no memory), not 65537
+    4:110: `bottom` should be at most 65,536 (or the network fits no memory), not 1000000000
+    4:137: expected a whole number of at least 0, found the number `99999999999999999999`
+    ");
+    read(&short_with("Mmoe()", "Mmoe(experts: 4096), sizes: Custom(embed: 65536, bottom: (65536, 8), tower: (8, 8))"));
+}
