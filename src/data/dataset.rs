@@ -209,6 +209,30 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_claims_more_than_it_holds_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.safetensors");
+        let nothing = Schema { fields: vec![], numerical: vec![], tasks: vec![] };
+        let refused = |length: u64, labels: &str| {
+            let header = format!(
+                r#"{{"categorical":{{"dtype":"U32","shape":[1,0],"data_offsets":[0,0]}},"labels":{{"dtype":"U8",{labels}}}}}"#
+            );
+            let length = if length == 0 { header.len() as u64 } else { length };
+            fs::write(&path, [&length.to_le_bytes(), header.as_bytes()].concat()).unwrap();
+            Rows::open(&path, &nothing).unwrap_err().to_string()
+        };
+        let empty = r#""shape":[4611686018427387904,0],"data_offsets":[0,0]"#;
+        for length in [u64::MAX, 1 << 40, 100_000_001, 99_999_999] {
+            assert!(refused(length, empty).contains("not a sound encoded log"), "{length}");
+        }
+        // no column holds a byte, so that as many rows as one likes would fit
+        assert!(refused(0, empty).ends_with("no tensor `labels` of two dimensions"));
+        let product = r#""shape":[4294967296,4294967297],"data_offsets":[0,4294967296]"#;
+        assert!(refused(0, product).contains("not a sound encoded log"), "the product of the two is 2^32 modulo 2^64");
+        assert!(refused(0, r#""shape":[8,1],"data_offsets":[8,0]"#).contains("not a sound encoded log"));
+    }
+
+    #[test]
     fn a_malformed_schema_is_an_error_that_names_it() {
         let folder = tempfile::tempdir().unwrap();
         write_all(folder.path());

@@ -112,8 +112,9 @@ impl Rows {
         let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|error| unsound(error.to_string()))?;
         let tensors = Tensors { metadata: &metadata, start: size_of::<u64>() + header };
 
+        // without a column that holds bytes, a file could claim any number of rows
         let rows = match metadata.info("labels").map(|info| info.shape.as_slice()) {
-            Some(&[rows, _]) => rows,
+            Some(&[rows, tasks]) if tasks > 0 => rows,
             _ => return Err(unsound("no tensor `labels` of two dimensions".into())),
         };
         let shape = Shape::of(schema, rows);
