@@ -3,6 +3,8 @@
 
 mod graph;
 mod planning;
+#[cfg(test)]
+mod properties;
 mod recipe;
 mod record;
 
