@@ -1,5 +1,7 @@
 //! Planning and running together, on stages that only count how often they run.
 
+mod properties;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
