@@ -412,4 +412,6 @@ fn field(name: String, unknown: u32) -> Field {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
