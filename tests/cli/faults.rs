@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 
-use crate::project::{ENDLESS, Project};
+use crate::project::{Called, ENDLESS, Project, Running};
 
 /// Flips a bit in the middle of a file and, if wanted, puts its time of modification back.
 fn flip(path: &std::path::Path, keep_time: bool) {
@@ -137,8 +137,60 @@ mod signals {
         assert!(resumed > 0 && (resumed == before || resumed + 1 == before), "{before} epochs, then after {resumed}");
         assert_eq!(epochs(&second.err), 200 - resumed);
         assert_eq!(second.json()["metrics"], expected.json()["metrics"]);
-        let content = |called: &crate::project::Called| called.json()["stages"][3]["content"].clone();
+        let content = |called: &Called| called.json()["stages"][3]["content"].clone();
         assert_eq!(content(&second), content(&expected), "the same bytes");
+    }
+
+    /// Killed and interrupted again and again, on other threads with other jobs each time.
+    #[test]
+    fn any_interruptions_on_any_threads_end_in_the_same_bits() {
+        // a balancer with state and one that draws; large enough for kernels to be cut for threads
+        for balancer in ["Famo()", "MoDo()"] {
+            let settings = [
+                "run",
+                "pipelines/small.ron",
+                "--json",
+                "--set",
+                "model.sizes=Small",
+                "--set",
+                &format!("train.balancer={balancer}"),
+                "--set",
+                "train.batch=512",
+                "--set",
+                "train.epochs=100",
+                "--set",
+                "train.patience=100",
+            ];
+            let on = |project: &Project, threads: &str, jobs: &str| {
+                let mut command = project.command(&[&settings[..], &["--jobs", jobs]].concat());
+                command.env("RAYON_NUM_THREADS", threads);
+                command
+            };
+            let (whole, disturbed) = (Project::new(), Project::new());
+            let expected = Called::from(on(&whole, "1", "1").output().unwrap()).expect(0);
+            let mut epochs = Vec::new();
+            for (threads, jobs, signal) in
+                [("1", "1", "KILL"), ("3", "2", "INT"), ("2", "1", "KILL"), ("5", "3", "KILL")]
+            {
+                let mut running = Running::start(on(&disturbed, threads, jobs));
+                // the second epoch of this call: the first is kept then
+                running.wait_for("train: epoch ");
+                running.wait_for("train: epoch ");
+                running.signal(signal);
+                let ended = running.end();
+                assert_ne!(ended.code, Some(0), "{ended:?}");
+                epochs.push(ended.err.lines().filter(|line| line.starts_with("train: epoch ")).count());
+            }
+            let last = Called::from(on(&disturbed, "4", "2").output().unwrap()).expect(0);
+            assert!(last.err.contains("train: resuming after epoch "), "{last:?}");
+            epochs.push(last.err.lines().filter(|line| line.starts_with("train: epoch ")).count());
+            // each kill may cost the epoch whose checkpoint was being written
+            let done: usize = epochs.iter().sum();
+            assert!((100..=104).contains(&done), "{balancer}: epochs of each call {epochs:?}");
+            assert_eq!(last.json()["metrics"], expected.json()["metrics"], "{balancer}");
+            let content = |called: &Called| called.json()["stages"][3]["content"].clone();
+            assert_eq!(content(&last), content(&expected), "{balancer}: the same bytes");
+        }
     }
 
     #[test]

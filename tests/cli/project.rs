@@ -125,12 +125,7 @@ impl Project {
 
     /// Starts a call whose standard error is followed; see [`Running::wait_for`].
     pub fn start(&self, arguments: &[&str]) -> Running {
-        let mut child =
-            self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
-        let (tell, said) = std::sync::mpsc::channel();
-        let stderr = BufReader::new(child.stderr.take().expect("piped"));
-        thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
-        Running { child, said, heard: String::new() }
+        Running::start(self.command(arguments))
     }
 
     /// Waits until training has written a checkpoint.
@@ -152,6 +147,15 @@ pub struct Running {
 }
 
 impl Running {
+    /// Starts a call whose standard error is followed.
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let (tell, said) = std::sync::mpsc::channel();
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
+        Self { child, said, heard: String::new() }
+    }
+
     /// Waits until a line of standard error contains this.
     pub fn wait_for(&mut self, text: &str) {
         while let Ok(line) = self.said.recv_timeout(Duration::from_secs(60)) {
