@@ -2,11 +2,13 @@
 
 mod balance;
 mod checkpoints;
+mod crowd;
 mod describing;
 mod faults;
 mod fetching;
 mod golden;
 mod initialising;
+mod load;
 mod looking;
 mod own_log;
 mod predicting;
