@@ -110,7 +110,7 @@ proptest! {
         log.parts.labels = vec![0; ids.len()];
         let train: Vec<u32> = ids.iter().zip(0..).filter(|((_, train), _)| *train).map(|(_, at)| at).collect();
         let Encoded { schema, encoding, rows } = encode(log, &train);
-        let seen = |id: u32| ids.iter().any(|other| *other == (id, true));
+        let seen = |id: u32| ids.contains(&(id, true));
         let field = &schema.fields[0];
         for id in 0..40 {
             prop_assert_eq!(encoding.fields[0].id(&id.to_string(), field.size), seen(id).then_some(id));
