@@ -94,7 +94,7 @@ pub fn load(path: impl AsRef<Path>, sets: &[String]) -> Result<Loaded, Problems>
 pub fn parse(text: &str, name: &str, sets: &[String]) -> Result<Loaded, Problems> {
     let mut sources = vec![Source { origin: Origin::File(name.to_owned()), text: text.to_owned() }];
     sources.extend(sets.iter().map(|set| Source { origin: Origin::Set, text: set.clone() }));
-    match read(text, sets) {
+    match read(text, name, sets) {
         Ok((pipeline, tree)) => {
             let places = Places::new(sources, tree);
             Ok(Loaded { pipeline, text: text.to_owned(), path: PathBuf::from(name), places })
@@ -121,7 +121,7 @@ pub fn parse_argument<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, P
 }
 
 /// The pipeline and its canonical tree.
-fn read(text: &str, sets: &[String]) -> Result<(Pipeline, Node), Vec<Problem>> {
+fn read(text: &str, name: &str, sets: &[String]) -> Result<(Pipeline, Node), Vec<Problem>> {
     let (tree, mut problems) = parse::parse_file(text, 0);
     let mut settings = Vec::new();
     for (index, set) in sets.iter().enumerate() {
@@ -131,6 +131,10 @@ fn read(text: &str, sets: &[String]) -> Result<(Pipeline, Node), Vec<Problem>> {
         }
     }
     let Some(tree) = tree else { return Err(problems) };
+    if let Some(mistaken) = of_other_kind(&tree, name, "Pipeline") {
+        problems.push(mistaken);
+        return Err(problems);
+    }
 
     let decoded = decode::<Pipeline>(&tree);
     problems.extend(decoded.problems);
@@ -164,6 +168,20 @@ fn changed(setting: &Setting, tree: &Node) -> Result<(Pipeline, Node), Vec<Probl
         }
         _ => Err(decoded.problems),
     }
+}
+
+/// Says what a file is that is a sweep where a pipeline is `wanted`, or the other way round, and which command takes it:
+/// what its fields should be instead would help nobody.
+fn of_other_kind(tree: &Node, file: &str, wanted: &str) -> Option<Problem> {
+    let (message, hint) = match (tree.name()?, wanted) {
+        ("Sweep", "Pipeline") => (
+            "this is a sweep, not a pipeline",
+            format!("`mtorec sweep {file}` runs it, and `mtorec report {file}` shows what it came to"),
+        ),
+        ("Pipeline", "Sweep") => ("this is a pipeline, not a sweep", format!("`mtorec run {file}` runs it")),
+        _ => return None,
+    };
+    Some(Problem::new(message, tree.head).hint(hint))
 }
 
 /// The name in front of a file's outermost brackets (`Pipeline`, `Sweep`, `GoldenMetrics`), which says what it holds.

@@ -386,7 +386,7 @@ fn values_of_another_type_say_what_belongs_there() {
       1:21: expected a map, found a list | a map is written `{ "name": value, .. }`
       1:33: expected `Golden(..)`, found a map | write `Golden(field: value, ..)`
     Sweep(name:
-      1:1: expected `Pipeline(..)`, found `Sweep(..)` | write `Pipeline(field: value, ..)`
+      1:1: this is a sweep, not a pipeline | `mtorec sweep p.ron` runs it, and `mtorec report p.ron` shows what it came to
     "#);
 }
 

@@ -54,6 +54,21 @@ fn a_grid_runs_shared_stages_once_and_gives_a_table() {
 }
 
 #[test]
+fn a_sweep_and_a_pipeline_are_not_mistaken_for_each_other() {
+    let project = project();
+    for command in ["run", "metrics", "describe"] {
+        let refused = project.call(&[command, "pipelines/grid.ron"]).expect(2);
+        assert!(refused.err.contains("pipelines/grid.ron:1:1: this is a sweep, not a pipeline"), "{refused:?}");
+        assert!(refused.err.contains("`mtorec sweep pipelines/grid.ron` runs it"), "{refused:?}");
+        assert!(!refused.err.contains("write `Pipeline("), "{refused:?}");
+    }
+    let refused = project.call(&["sweep", "pipelines/small.ron"]).expect(2);
+    assert!(refused.err.contains("this is a pipeline, not a sweep"), "{refused:?}");
+    assert!(refused.err.contains("`mtorec run pipelines/small.ron` runs it"), "{refused:?}");
+    assert!(!project.path(".mtorec").exists());
+}
+
+#[test]
 fn every_cell_is_told_when_it_is_done() {
     let project = project();
     let done = project.call(&["sweep", "pipelines/grid.ron", "--jobs", "1", "--metric", "log-loss"]).expect(0);

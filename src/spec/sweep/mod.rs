@@ -14,7 +14,7 @@ use super::decode::decode;
 use super::diagnostic::{Origin, Problem, Problems, Source};
 use super::parse::parse_file;
 use super::syntax::{Node, Span};
-use super::{limits, load};
+use super::{kind_of_file, limits, load, of_other_kind};
 
 pub use axis::{Axis, Choice, Scalar};
 pub use grid::{Cell, Grid};
@@ -103,6 +103,10 @@ pub fn load_sweep(path: &Path, root: impl Fn(&Path) -> PathBuf) -> Result<Loaded
     })?;
     let (tree, mut problems) = parse_file(&text, 0);
     let Some(tree) = tree else { return Err(all(&text, problems)) };
+    if let Some(mistaken) = of_other_kind(&tree, &name, "Sweep") {
+        problems.push(mistaken);
+        return Err(all(&text, problems));
+    }
     let decoded = decode::<Sweep>(&tree);
     problems.extend(decoded.problems);
     problems.extend(limits::out_of_range(&tree, &decoded.faulty));
@@ -111,7 +115,12 @@ pub fn load_sweep(path: &Path, root: impl Fn(&Path) -> PathBuf) -> Result<Loaded
     if !problems.is_empty() {
         return Err(all(&text, problems));
     }
-    let base = load(root(path).join(&sweep.pipeline), &[])?;
+    let varied = root(path).join(&sweep.pipeline);
+    if kind_of_file(&varied).as_deref() == Some("Sweep") {
+        let problem = Problem::new("this file is a sweep itself", tree.locate(&["pipeline"]).head);
+        return Err(all(&text, vec![problem.hint("name the pipeline that it varies, and give its axes here")]));
+    }
+    let base = load(varied, &[])?;
     let stem = path.file_stem().map_or_else(|| "sweep".to_owned(), |stem| stem.to_string_lossy().into_owned());
     match Grid::new(&stem, &sweep, &base) {
         Ok(grid) => Ok(LoadedSweep { sweep, grid }),

@@ -68,6 +68,8 @@ fn combinations_can_be_ruled_out() {
 #[test]
 fn a_sweep_is_checked_before_anything_runs() {
     for (sweep, problem) in [
+        (PIPELINE, "this is a pipeline, not a sweep"),
+        (r#"Sweep(pipeline: "pipelines/grid.ron", over: [Seed([1])])"#, "this file is a sweep itself"),
         (r#"Sweep(pipeline: "pipelines/base.ron", over: [])"#, "`over` is empty"),
         (r#"Sweep(pipeline: "pipelines/base.ron", over: [Seed([])])"#, "the axis `seed` has no values"),
         (r#"Sweep(pipeline: "pipelines/base.ron", over: [Seed([1, 1])])"#, "`1` is given twice"),
