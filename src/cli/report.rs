@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::project::{AnyArgs, NetworkArg, Project, SelectionArgs};
 use super::{Exit, output};
 use crate::report::{Page, Source};
-use crate::run::{GoldenComparison, GoldenMetrics, Results};
+use crate::run::GoldenMetrics;
 use crate::spec::LoadedSweep;
 use crate::store::write_atomically;
 
@@ -33,7 +33,7 @@ pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
     let source = Source {
         files: files.into_iter().map(|(path, text)| (from(&project.root, &path), text)).collect(),
         sets: args.of.edits.sets.clone(),
-        golden: held(&project),
+        blessed: blessed(&project),
         sweep: sweep.as_ref().map(|loaded| (&loaded.sweep, &loaded.grid)),
     };
     let page = Page::new(&source, &project.pipeline, &plan, &project.record, &project.store);
@@ -52,13 +52,10 @@ pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// The metrics of the last run held to the blessed ones, if there are both.
-fn held(project: &Project) -> Option<(String, GoldenComparison)> {
+/// The blessed metrics, if the pipeline names a golden file that is there and is one.
+fn blessed(project: &Project) -> Option<GoldenMetrics> {
     let golden = project.pipeline.golden.as_ref()?;
-    let blessed = GoldenMetrics::read(&project.root.join(&golden.file)).ok()?;
-    let found = Results::of_record(&project.store, &project.record).ok()?.evaluations;
-    let got = (!found.is_empty()).then(|| GoldenMetrics::of_run(&project.pipeline.name, &found))?;
-    Some((golden.file.clone(), blessed.hold(&got, golden)))
+    GoldenMetrics::read(&project.root.join(&golden.file)).ok()
 }
 
 fn text_of(path: &Path) -> Result<(PathBuf, String), Failure> {

@@ -13,13 +13,14 @@ pub(super) fn of_table(table: &Table) -> Vec<String> {
     sentences
 }
 
-/// Whether the blessed metrics hold, and which do not.
-pub(super) fn of_golden(file: &str, comparison: &GoldenComparison) -> String {
+/// Whether the blessed metrics hold, and which do not; `current` says whether all the numbers are what the file asks for.
+pub(super) fn of_golden(file: &str, comparison: &GoldenComparison, current: bool) -> String {
     const SHOWN: usize = 4;
     let failing: Vec<&Line> = comparison.lines.iter().filter(|line| line.fails).collect();
     let all = comparison.lines.len();
+    let stale = if current { "" } else { "; out of date" };
     if failing.is_empty() {
-        return format!("All {all} metrics of {file} hold.");
+        return format!("All {all} metrics of {file} hold{stale}.");
     }
     let shown = failing.iter().take(SHOWN).map(|line| {
         let [expected, got] = [line.expected, line.got].map(|value| readable::number(value, 4));
@@ -28,7 +29,7 @@ pub(super) fn of_golden(file: &str, comparison: &GoldenComparison) -> String {
     let shown: Vec<String> = shown.collect();
     let more = failing.len().saturating_sub(SHOWN);
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    format!("{} of {all} metrics of {file} do not hold: {}{more}.", failing.len(), shown.join("; "))
+    format!("{} of {all} metrics of {file} do not hold: {}{more}{stale}.", failing.len(), shown.join("; "))
 }
 
 /// Who is best in a column, and whether it is better than the baseline.

@@ -8,7 +8,7 @@ use super::forest::Forest;
 use crate::comparison::Table;
 use crate::metric::{MEAN, Reliability};
 use crate::readable;
-use crate::run::{GoldenComparison, StageEvaluation, StagePredictions};
+use crate::run::{GoldenMetrics, StageEvaluation, StagePredictions};
 use crate::spec::{Grid, Sweep};
 
 /// What a page is about.
@@ -17,8 +17,8 @@ pub struct Source<'a> {
     pub files: Vec<(String, String)>,
     /// `--set` arguments.
     pub sets: Vec<String>,
-    /// The file of blessed metrics, and what came of holding those of the last run to it.
-    pub golden: Option<(String, GoldenComparison)>,
+    /// The blessed metrics, to which those that the page shows are held.
+    pub blessed: Option<GoldenMetrics>,
     /// The sweep, if it is one.
     pub sweep: Option<(&'a Sweep, &'a Grid)>,
 }

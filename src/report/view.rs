@@ -14,7 +14,7 @@ use crate::data::{EncodedDataset, Schema};
 use crate::metric::{Evaluation, Metric};
 use crate::plan::{Plan, Record, Verdict};
 use crate::readable;
-use crate::run::{Results, StageEvaluation, StagePredictions};
+use crate::run::{GoldenMetrics, Results, StageEvaluation, StagePredictions};
 use crate::spec::{Axis, Cell, Grid, Pipeline, Stage, Sweep};
 use crate::stage::train::CURVE;
 use crate::store::{Artifact, Lookup, Machine, Store};
@@ -83,9 +83,10 @@ impl Page {
                     page.findings.extend(results.evaluations.iter().filter_map(of_evaluation));
                 }
                 page.findings.extend(results.predictions.iter().map(of_predictions));
+                let blessed = source.blessed.as_ref();
+                page.findings.extend(blessed.and_then(|blessed| gathered.golden(blessed, &results)));
             }
         }
-        page.findings.extend(source.golden.iter().map(|(file, held)| findings::of_golden(file, held)));
         page.predictions = results.predictions.iter().map(Scored::new).collect();
         for toy in &results.toys {
             match std::fs::read_to_string(&toy.figure) {
@@ -127,6 +128,19 @@ impl Gathered<'_> {
             }
         }
         results
+    }
+
+    /// Whether the numbers shown hold; nothing while an `Evaluate` stage has none, which is no regression.
+    fn golden(&self, blessed: &GoldenMetrics, results: &Results) -> Option<String> {
+        let golden = self.pipeline.golden.as_ref()?;
+        let shown = &results.evaluations;
+        let measures = self.pipeline.stages.iter().filter(|(_, stage)| matches!(stage, Stage::Evaluate(_)));
+        if shown.is_empty() || shown.len() < measures.count() {
+            return None;
+        }
+        let comparison = blessed.hold(&GoldenMetrics::of_run(&self.pipeline.name, shown), golden);
+        let current = shown.iter().all(|found| found.reached);
+        Some(findings::of_golden(&golden.file, &comparison, current))
     }
 
     fn stages(&self) -> Vec<StageRow> {

@@ -75,6 +75,15 @@ fn a_pipeline_is_told_on_one_page() {
     let moved = page(&project, &["pipelines/small.ron", "--set", "train.seed=9"]);
     assert!(moved.contains("of 6 metrics of golden/small.ron do not hold: evaluate Auc"), "{moved}");
 
+    // the last run was of other settings, but the numbers on the page are the file's own
+    let own = page(&project, &["pipelines/small.ron"]);
+    assert!(own.contains("All 6 metrics of golden/small.ron hold.") && own.contains("6 of 6 stages"), "{own}");
+    project.edit("seed: 1),\n        \"evaluate\"", "seed: 5),\n        \"evaluate\"");
+    let stale = page(&project, &["pipelines/small.ron"]);
+    let sentence = stale.lines().find(|line| line.contains("metrics of golden/small.ron")).unwrap();
+    assert!(sentence.contains("do not hold") && sentence.ends_with("; out of date.</li>"), "{sentence}");
+    project.edit("seed: 5)", "seed: 1)");
+
     // a seed that never ran: training would run again, and what is there is marked
     let stale = page(&project, &["pipelines/small.ron", "--set", "train.seed=5"]);
     assert!(stale.contains("3 of 6 stages are up to date") && stale.contains("out of date"), "{stale}");
