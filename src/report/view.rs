@@ -70,7 +70,7 @@ impl Page {
                 page.evaluations = results.evaluations.iter().map(Measured::new).collect();
                 for found in &results.comparisons {
                     page.comparisons.extend(found.tables.iter().map(|table| Comparison::new(&found.stage, table)));
-                    page.findings.extend(found.tables.iter().flat_map(findings::of_table));
+                    page.findings.extend(findings::of_tables(&found.tables));
                 }
                 let trainings =
                     plan.stages.iter().filter(|stage| stage.kind == "Train").map(|stage| stage.name.clone());
@@ -245,11 +245,10 @@ impl Gathered<'_> {
         let has = |metric: &&Metric| {
             found.values().flat_map(|evaluation| &evaluation.values).any(|value| value.metric == metric.name())
         };
-        for &metric in Metric::ALL.iter().filter(has) {
-            let table = Table::of_sweep(sweep, grid, metric, &found);
-            page.findings.extend(findings::of_table(&table));
-            page.comparisons.push(Comparison::new("", &table));
-        }
+        let tables = Metric::ALL.iter().filter(has).map(|&metric| Table::of_sweep(sweep, grid, metric, &found));
+        let tables: Vec<Table> = tables.collect();
+        page.findings.extend(findings::of_tables(&tables));
+        page.comparisons.extend(tables.iter().map(|table| Comparison::new("", table)));
         self.sweep_curves(page, sweep, grid);
     }
 
