@@ -7,8 +7,9 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::project::{Edits, Project, RootArg};
+use super::project::{Edits, NetworkArg, Project, RootArg, SelectionArgs};
 use super::{Exit, output, tables};
+use crate::plan::Plan;
 use crate::readable;
 use crate::run::{GoldenMetrics, GoldenVerdict, Results, ResultsError, StageEvaluation};
 use crate::spec;
@@ -67,11 +68,19 @@ fn show(file: &Path, args: &Args) -> Result<Exit, Failure> {
     for earlier in &stale {
         output::say(&format!("warning: the last run did not come to `{earlier}`: its numbers are from a run before"));
     }
+    let plan = as_the_file_says(&project)?;
+    let differing = found.differing(&plan, &project.record);
+    for other in &differing {
+        output::say(&format!(
+            "warning: the last run of `{other}` is not what the file asks for now: its numbers are of other settings or data"
+        ));
+    }
     if args.json {
         output::print_json(&json!({
             "pipeline": project.pipeline.name,
             "simulated": found.simulated(),
             "from_an_earlier_run": stale,
+            "not_as_the_file_says": differing,
             "metrics": found.evaluations,
             "predictions": found.predictions,
             "comparisons": found.comparisons,
@@ -81,6 +90,17 @@ fn show(file: &Path, args: &Args) -> Result<Exit, Failure> {
         output::print(&tables::results(&found))?;
     }
     Ok(Exit::Done)
+}
+
+/// What a run of the file would do on the kind of device that the last one was on, which the file does not say.
+fn as_the_file_says(project: &Project) -> Result<Plan, Failure> {
+    let everything = SelectionArgs::everything(NetworkArg { offline: false });
+    let device = project.record.device().unwrap_or(&everything.device).to_owned();
+    let selection = project
+        .select(&SelectionArgs { device, ..everything.clone() })
+        // a build without that device
+        .or_else(|_| project.select(&everything))?;
+    project.plan(&selection)
 }
 
 fn diff(args: &DiffArgs) -> Result<Exit, Failure> {

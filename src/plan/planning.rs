@@ -152,6 +152,30 @@ pub fn plan(
     Ok(Plan { pipeline: graph.pipeline.clone(), stages })
 }
 
+impl Plan {
+    /// The stages that did not come to what the pipeline now asks for: they never ran, or by another recipe, or read what
+    /// such a stage made. One whose artifact is only gone, or that cannot be planned for now, is none of them.
+    pub fn differing(&self, record: &Record) -> Vec<&str> {
+        let mut differing: Vec<&str> = Vec::new();
+        for stage in &self.stages {
+            let last = record.stages.get(&stage.name);
+            let changed = |reasons: &[Reason]| reasons.iter().any(|reason| matches!(reason, Reason::Changed(_)));
+            let of_differing = || stage.reads.iter().any(|source| differing.contains(&source.as_str()));
+            let differs = match &stage.verdict {
+                Verdict::UpToDate(artifact) => last.is_some_and(|last| last.key != artifact.manifest().key),
+                Verdict::Run(_) | Verdict::After { .. } if last.is_none() => true,
+                Verdict::Run(reasons) => changed(reasons),
+                Verdict::After { own, .. } => changed(own) || of_differing(),
+                Verdict::Impossible(_) | Verdict::Blocked { .. } | Verdict::LeftOut => of_differing(),
+            };
+            if differs {
+                differing.push(&stage.name);
+            }
+        }
+        differing
+    }
+}
+
 /// The verdict on a stage, given those on all before it.
 fn judge(
     graph: &Graph,

@@ -29,6 +29,11 @@ pub struct StageRecord {
 }
 
 impl Record {
+    /// The kind of device that the last run computed on, if any of its stages depends on that.
+    pub fn device(&self) -> Option<&str> {
+        self.stages.values().filter(|stage| stage.reached).find_map(|stage| stage.recipe.device.as_deref())
+    }
+
     /// The record of a pipeline; empty when it never ran.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Report;
 use crate::comparison::Table;
 use crate::metric::Evaluation;
-use crate::plan::Record;
+use crate::plan::{Plan, Record};
 use crate::stage::{METRICS, compare, predict, toy};
 use crate::store::{Artifact, Lookup, Store, StoreError};
 
@@ -208,12 +208,24 @@ impl Results {
 
     /// The stages that the last run did not come to, whose numbers are from a run before.
     pub fn stale(&self) -> Vec<&str> {
+        self.stages().filter(|(reached, _)| !reached).map(|(_, stage)| stage).collect()
+    }
+
+    /// The stages whose numbers are not what the pipeline now asks for: those of the last run if it was of other settings.
+    /// A stage that the pipeline has no more is one of them.
+    pub fn differing(&self, plan: &Plan, record: &Record) -> Vec<&str> {
+        let differing = plan.differing(record);
+        let has = |stage: &str| plan.stages.iter().any(|planned| planned.name == stage);
+        self.stages().map(|(_, stage)| stage).filter(|stage| differing.contains(stage) || !has(stage)).collect()
+    }
+
+    /// Every stage, and whether the last run came to it.
+    fn stages(&self) -> impl Iterator<Item = (bool, &str)> {
         let evaluations = self.evaluations.iter().map(|found| (found.reached, found.stage.as_str()));
         let predictions = self.predictions.iter().map(|found| (found.reached, found.stage.as_str()));
         let comparisons = self.comparisons.iter().map(|found| (found.reached, found.stage.as_str()));
         let toys = self.toys.iter().map(|found| (found.reached, found.stage.as_str()));
-        let all = evaluations.chain(predictions).chain(comparisons).chain(toys);
-        all.filter(|(reached, _)| !reached).map(|(_, stage)| stage).collect()
+        evaluations.chain(predictions).chain(comparisons).chain(toys)
     }
 }
 

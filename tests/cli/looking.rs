@@ -75,6 +75,31 @@ fn metrics_are_those_of_the_last_run() {
     let table = project.call(&["metrics", "pipelines/small.ron"]).expect(0);
     assert!(table.out.starts_with("SIMULATED DATA") && table.out.contains("best attainable"), "{table:?}");
 
+    // the seed is the call's, not the file's, whether or not what the file says was ever run
+    let warning = "warning: the last run of `evaluate` is not what the file asks for now";
+    assert!(table.err.contains(warning), "{table:?}");
+    assert_eq!(metrics.json()["not_as_the_file_says"], serde_json::json!(["evaluate"]));
+    project.run(&[]);
+    let own = project.call(&["metrics", "pipelines/small.ron", "--json"]).expect(0);
+    assert!(own.err.is_empty() && own.json()["not_as_the_file_says"] == serde_json::json!([]), "{own:?}");
+    project.run(&["--set", "train.seed=3"]);
+    let other = project.call(&["metrics", "pipelines/small.ron"]).expect(0);
+    assert!(other.err.contains(warning), "{other:?}");
+    // as the file says, by way of the file
+    project.edit("patience: 2, seed: 1", "patience: 2, seed: 3");
+    let same = project.call(&["metrics", "pipelines/small.ron"]).expect(0);
+    assert_eq!(same.err, "");
+    // what can be made again as it was is no other thing
+    let record = fs::read_to_string(project.path(".mtorec/runs/small.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    let key = record["stages"]["train"]["key"].as_str().unwrap();
+    fs::remove_dir_all(project.path(&format!(".mtorec/artifacts/{key}"))).unwrap();
+    let gone = project.call(&["metrics", "pipelines/small.ron"]).expect(0);
+    assert_eq!(gone.err, "");
+    project.edit("\"evaluate\"", "\"measure\"");
+    let renamed = project.call(&["metrics", "pipelines/small.ron"]).expect(0);
+    assert!(renamed.err.contains(warning), "{renamed:?}");
+
     fs::remove_dir_all(project.path(".mtorec/artifacts")).unwrap();
     let lost = project.call(&["metrics", "pipelines/small.ron"]).expect(1);
     assert!(lost.err.contains("its artifact is gone"), "{lost:?}");
