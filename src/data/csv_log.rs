@@ -154,17 +154,26 @@ impl Csv {
         ]
     }
 
+    /// What a column may be, in words.
+    pub(crate) const PARTS: &'static str =
+        "a column is categorical, numerical, a label, the group or the time, and only one of these";
+
+    /// All columns that play a part, each with the field that names it and, where that is a list, its place there.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = (&'static str, Option<usize>, &String)> {
+        let lists = [("categorical", &self.categorical), ("numerical", &self.numerical), ("labels", &self.labels)];
+        lists
+            .into_iter()
+            .flat_map(|(field, names)| names.iter().enumerate().map(move |(at, name)| (field, Some(at), name)))
+            .chain(self.group.iter().map(|name| ("group", None, name)))
+            .chain(self.time.iter().map(|name| ("time", None, name)))
+    }
+
     /// A column plays one part, and there is something to learn and something to learn from.
     fn check(&self) -> Result<(), DataError> {
         let mut seen = IndexSet::new();
-        let columns =
-            self.categorical.iter().chain(&self.numerical).chain(&self.labels).chain(&self.group).chain(&self.time);
-        let twice: Vec<&String> = columns.filter(|&name| !seen.insert(name)).collect();
+        let twice: Vec<&String> = self.columns().map(|(.., name)| name).filter(|&name| !seen.insert(name)).collect();
         if !twice.is_empty() {
-            return Err(DataError::request(
-                format!("`Csv(..)` names {} twice", list(&twice)),
-                "a column is categorical, numerical, a label, the group or the time",
-            ));
+            return Err(DataError::request(format!("`Csv(..)` names {} twice", list(&twice)), Self::PARTS));
         }
         if let Some(delimiter) = self.delimiter.filter(|delimiter| !Self::may_delimit(*delimiter)) {
             return Err(DataError::request(
@@ -246,8 +255,7 @@ struct Columns {
 
 impl Columns {
     fn of(csv: &Csv, header: &Header) -> Result<Self, DataError> {
-        let named = csv.categorical.iter().chain(&csv.numerical).chain(&csv.labels).chain(&csv.group).chain(&csv.time);
-        let wanted: Vec<&str> = named.map(String::as_str).collect();
+        let wanted: Vec<&str> = csv.columns().map(|(.., name)| name.as_str()).collect();
         if let [only] = header.names()
             && let Some(other) = only.chars().find(|c| [';', '|', '\t', ','].contains(c))
         {

@@ -232,23 +232,16 @@ impl<'a> Check<'a> {
             self.report(Problem::new("`labels` is empty: there is nothing to learn", labels.head).hint(hint));
         }
         let mut seen: HashMap<&str, Span> = HashMap::new();
-        for (field, columns) in
-            [("categorical", &csv.categorical), ("numerical", &csv.numerical), ("labels", &csv.labels)]
-        {
-            let list = self.at(&within(field));
-            for (index, column) in columns.iter().enumerate() {
-                let place = list.child(&index.to_string()).unwrap_or(list).head;
-                if column.is_empty() {
-                    self.report(Problem::new(format!("a column of `{field}` has no name"), place));
-                } else if let Some(first) = seen.get(column.as_str()) {
-                    let problem = Problem::new(format!("column `{column}` is used twice"), place)
-                        .related(*first, "first used here");
-                    self.report(
-                        problem.label("again here").hint("a column is a category, a number or a label, and only once"),
-                    );
-                } else {
-                    seen.insert(column, place);
-                }
+        for (field, index, column) in csv.columns() {
+            let named = self.at(&within(field));
+            let place = index.and_then(|index| named.child(&index.to_string())).unwrap_or(named).head;
+            if column.is_empty() {
+                self.report(Problem::new(format!("a column of `{field}` has no name"), place));
+            } else if let Some(first) = seen.get(column.as_str()) {
+                let problem = Problem::new(format!("column `{column}` is used twice"), place);
+                self.report(problem.label("again here").related(*first, "first used here").hint(Csv::PARTS));
+            } else {
+                seen.insert(column, place);
             }
         }
         for (field, kind, named, columns) in csv.named_again() {

@@ -135,10 +135,16 @@ fn columns_and_metrics_are_used_once() {
         wrong(&short_with("AliExpress()", &format!("Csv(train: \"a.csv\", test: \"b.csv\", {columns})")))
     };
     assert_snapshot!(csv("categorical: [\"a\", \"b\"], numerical: [\"b\", \"\"], labels: [\"a\"]"), @"
-    2:100: column `b` is used twice | a column is a category, a number or a label, and only once
+    2:100: column `b` is used twice | a column is categorical, numerical, a label, the group or the time, and only one of these
     2:105: a column of `numerical` has no name
-    2:119: column `a` is used twice | a column is a category, a number or a label, and only once
+    2:119: column `a` is used twice | a column is categorical, numerical, a label, the group or the time, and only one of these
     ");
+    assert_snapshot!(csv("categorical: [\"u\", \"b\"], labels: [\"y\"], group: \"u\", time: \"t\", numerical: [\"t\"]"), @"
+    2:110: column `u` is used twice | a column is categorical, numerical, a label, the group or the time, and only one of these
+    2:121: column `t` is used twice | a column is categorical, numerical, a label, the group or the time, and only one of these
+    ");
+    assert_snapshot!(csv("labels: [\"y\"], group: \"u\", time: \"u\""), @"2:96: column `u` is used twice | a column is categorical, numerical, a label, the group or the time, and only one of these");
+    assert_snapshot!(csv("labels: [\"y\"], group: \"\""), @"2:85: a column of `group` has no name");
     assert_snapshot!(csv("labels: []"), @r#"2:71: `labels` is empty: there is nothing to learn | name the column of each task's label: `labels: ["click"]`"#);
     assert_snapshot!(wrong(&short_with("AliExpress()", "Csv(train: \"\", labels: [\"y\"])")), @"
     2:39: `train` is empty | give a path, or leave the field out
