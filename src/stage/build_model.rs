@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::{Context, Execute, External, Inputs, Outcome, StageError, init, on_device};
-use crate::data::{EncodedDataset, Schema};
-use crate::model::{ModelCard, Network, read_checkpoint, write_checkpoint};
+use crate::data::{EncodedDataset, Rows, Schema};
+use crate::model::{Arch, ModelCard, Network, read_checkpoint, write_checkpoint};
 use crate::spec::{BuildModel, Init};
 use crate::store::{Artifact, Draft, FileDigests};
 use crate::tensor::{Kernels, Kind, Owner};
@@ -39,6 +39,10 @@ fn build<D: Kernels>(
     let schema = Schema::read(&inputs.get("data").file(EncodedDataset::SCHEMA)?)?;
     let card = ModelCard { arch: stage.arch.clone(), sizes: stage.sizes, schema };
     let mut network = build_network(&card, stage.seed, device)?;
+    if let Arch::Esmm(_) = card.arch {
+        let train = Rows::open(&inputs.get("data").file(EncodedDataset::TRAIN)?, &card.schema)?;
+        beyond_esmm(&card.schema.tasks, &train).iter().for_each(|line| cx.progress.warn(line));
+    }
     let origin = match &stage.init {
         Init::Random => String::new(),
         Init::Checkpoint(file) => format!(", {}", init::load(&mut network, file, cx.root)?),
@@ -55,6 +59,20 @@ fn build<D: Kernels>(
         count(|owner| owner == Owner::Shared)
     );
     Ok(Outcome { simulated: false, summary })
+}
+
+/// What `Esmm` cannot learn: it gives the second label no more than the probability of the first.
+fn beyond_esmm(tasks: &[String], train: &Rows) -> Option<String> {
+    let [first, second] = tasks else { return None };
+    let (pairs, _) = train.labels().as_chunks::<2>();
+    let count = pairs.iter().filter(|pair| **pair == [0, 1]).count();
+    (count > 0).then(|| {
+        format!(
+            "`{second}` is 1 without `{first}` in {count} of {} training rows, which Esmm cannot learn: it takes the second \
+             label for a step after the first, never likelier than that; `Mmoe` for example has no order of tasks",
+            pairs.len()
+        )
+    })
 }
 
 pub(super) fn build_network<D: Kernels>(card: &ModelCard, seed: u64, device: &D) -> Result<Network<D>, StageError> {
@@ -98,4 +116,23 @@ pub(super) fn read_model<D: Kernels>(
     let mut network = build_network(&card, 0, device)?;
     read_checkpoint(&mut network, &artifact.file(TENSORS)?)?;
     Ok((card, network))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Parts;
+
+    #[test]
+    fn what_esmm_cannot_learn_is_counted() {
+        let said = |labels: &[u8]| {
+            let tasks = vec!["click".to_owned(), "buy".to_owned()];
+            let schema = Schema { fields: Vec::new(), numerical: Vec::new(), tasks };
+            let parts = Parts { labels: labels.to_vec(), ..Parts::default() };
+            beyond_esmm(&schema.tasks, &Rows::from_parts(&schema, parts).unwrap())
+        };
+        assert_eq!(said(&[0, 0, 1, 0, 1, 1]), None);
+        let found = said(&[0, 1, 1, 0, 1, 1, 0, 1, 0, 0]).unwrap();
+        assert!(found.starts_with("`buy` is 1 without `click` in 2 of 5 training rows"), "{found}");
+    }
 }
