@@ -54,6 +54,7 @@ pub(crate) use log::Categories;
 pub(crate) use log::RawLog;
 pub(crate) use split::{Part, Split, check as check_split, split};
 pub(crate) use spool::Chunk;
+pub(crate) use time::Time;
 
 crate::registry! {
     /// The data sets a pipeline can name.

@@ -1,11 +1,16 @@
 //! What a column's values look like, and the part that they suggest.
 
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
+
+use crate::data::Time;
 
 /// Up to this many values, integers are categories: codes, weekdays, ratings.
 const FEW: usize = 50;
 /// A category is worth learning when its values come this often on average.
 const REPEATS: f64 = 2.0;
+/// Seconds since 1970 that lie between the years 2000 and 2100; a thousand times as many are milliseconds.
+const SECONDS: RangeInclusive<f64> = 946_684_800.0..=4_102_444_800.0;
 
 /// One column of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +36,8 @@ pub enum Part {
     Categorical,
     /// A number.
     Numerical,
+    /// When the rows were logged.
+    Time,
     /// None.
     LeftOut,
 }
@@ -42,6 +49,7 @@ impl Part {
             Self::Label => "label",
             Self::Categorical => "categorical",
             Self::Numerical => "numerical",
+            Self::Time => "time",
             Self::LeftOut => "left out",
         }
     }
@@ -56,10 +64,14 @@ pub(super) struct Seen {
     missing: usize,
     /// Texts that are no number.
     texts: usize,
+    /// Texts that are dates; counted for as long as all texts are.
+    dates: usize,
     /// Numbers that are no integer.
     fractions: usize,
     /// Texts that a label may be.
     binary: usize,
+    /// Which rows are 1; kept for as long as all rows may be a label's.
+    ones: Vec<bool>,
     least: f64,
     most: f64,
     /// Integers that are one more than the one before.
@@ -81,6 +93,11 @@ impl Seen {
         let hash = blake3::hash(text.as_bytes());
         self.values.insert(u64::from_le_bytes(*hash.as_bytes().first_chunk().unwrap_or(&[0; 8])));
         self.binary += usize::from(matches!(text, "0" | "1" | "0.0" | "1.0"));
+        if self.binary == self.rows {
+            self.ones.push(text.starts_with('1'));
+        } else {
+            self.ones = Vec::new();
+        }
         match text.parse::<f64>() {
             Ok(number) => {
                 let first = self.rows - self.missing - self.texts == 1;
@@ -88,7 +105,12 @@ impl Seen {
                     if first { (number, number) } else { (self.least.min(number), self.most.max(number)) };
                 self.fractions += usize::from(number.fract() != 0.0);
             }
-            Err(_) => self.texts += 1,
+            Err(_) => {
+                if self.dates == self.texts {
+                    self.dates += usize::from(matches!(Time::parse(text), Some(Time::Date(_))));
+                }
+                self.texts += 1;
+            }
         }
         let integer = text.parse().ok();
         if let (Some(last), Some(integer)) = (self.last, integer) {
@@ -107,11 +129,37 @@ impl Seen {
         }
     }
 
+    /// How the values say when rows were logged, if they do.
+    fn times(&self, name: &str) -> Option<&'static str> {
+        let present = self.rows - self.missing;
+        let within = |unit: f64| [self.least, self.most].iter().all(|time| SECONDS.contains(&(time / unit)));
+        match () {
+            () if present == 0 => None,
+            () if self.dates == present => Some("dates"),
+            () if self.texts > 0 || self.fractions > 0 || !tells_time(name) => None,
+            () if within(1.0) => Some("seconds since 1970, going by the name"),
+            () if within(1e3) => Some("milliseconds since 1970, going by the name"),
+            () => None,
+        }
+    }
+
+    /// Whether a label is 1 only where another is, though not in all of those rows.
+    pub(super) fn needs(&self, other: &Self) -> bool {
+        let pairs = || self.ones.iter().zip(&other.ones);
+        pairs().all(|(one, other)| other | !one) && pairs().any(|(one, other)| one != other)
+    }
+
     /// The part that the values suggest, a label aside, and why.
     fn suggests(&self, name: &str) -> (Part, String) {
         let (present, values) = (self.rows - self.missing, self.values.len());
         let repeats = present as f64 / values.max(1) as f64;
         let numbers = self.texts == 0;
+        if let (Some(times), 2..) = (self.times(name), values) {
+            return match self.missing {
+                0 => (Part::Time, format!("{times}: for splits by time, and no feature")),
+                missing => (Part::LeftOut, format!("{times}, which {missing} rows lack: no time to split by")),
+            };
+        }
         match () {
             () if present == 0 => (Part::LeftOut, "no row has a value".into()),
             () if values == 1 && self.missing == 0 => (Part::LeftOut, "the same in all rows".into()),
@@ -156,6 +204,37 @@ pub(super) fn words(name: &str) -> Vec<String> {
     words
 }
 
+/// Whether a column of this name says when something was.
+fn tells_time(name: &str) -> bool {
+    const TIMES: [&str; 8] = ["time", "date", "datetime", "timestamp", "ts", "at", "unix", "epoch"];
+    words(name).iter().any(|word| TIMES.contains(&word.as_str()))
+}
+
+/// Whether a column of this name may say which user, session or search a row is of.
+pub(super) fn names_a_group(name: &str) -> bool {
+    const GROUPS: [&str; 12] = [
+        "user",
+        "session",
+        "search",
+        "query",
+        "customer",
+        "visitor",
+        "member",
+        "uid",
+        "userid",
+        "sessionid",
+        "searchid",
+        "queryid",
+    ];
+    let words = words(name);
+    let named = |word: &String| GROUPS.contains(&word.as_str());
+    match words.as_slice() {
+        [.., thing, id] if id == "id" => named(thing),
+        [.., last] => named(last),
+        [] => false,
+    }
+}
+
 /// Whether a column of this name numbers things rather than measures them.
 fn names_things(name: &str) -> bool {
     const THINGS: [&str; 12] =
@@ -188,6 +267,27 @@ mod tests {
         assert_eq!(part("x", of(&|row| format!("{}.5", row % 3))), Part::Numerical);
         assert_eq!(part("x", of(&|row| format!("t{}", row % 60))), Part::Categorical);
         assert_eq!(part("x", of(&|row| format!("t{row}"))), Part::LeftOut);
+        // times, whatever else they may look like
+        let second = |row: u32| 1_700_000_000_u64 + u64::from(row);
+        assert_eq!(part("x", of(&|row| format!("2024-05-{:02}", row % 31 + 1))), Part::Time);
+        assert_eq!(part("x", of(&|row| format!("2024-05-31 {:02}:59:07.25Z", row % 24))), Part::Time);
+        for name in ["created_at", "eventTime", "TIMESTAMP", "ts", "order-date"] {
+            assert_eq!(part(name, of(&|row| second(row).to_string())), Part::Time, "{name} counts the rows");
+            assert_eq!(part(name, of(&|row| (1000 * second(row * 7 % 90) + 5).to_string())), Part::Time, "{name}");
+            assert_ne!(part(name, of(&|row| (second(row * 7 % 90) / 2).to_string())), Part::Time, "before 2000");
+            assert_ne!(part(name, of(&|row| format!("{}.5", second(row)))), Part::Time, "no whole number");
+            assert_ne!(
+                part(name, of(&|row| format!("{}000", second(row) * u64::from(row % 2)))),
+                Part::Time,
+                "some are 0"
+            );
+        }
+        assert_eq!(part("amount", of(&|row| second(row * 7 % 90).to_string())), Part::Numerical);
+        assert_eq!(part("x", of(&|row| format!("2024-05-{:02}", row % 32 + 1))), Part::Categorical, "no 32nd");
+        assert_eq!(part("x", of(&|row| if row > 0 { "2024-05-31".into() } else { "5".into() })), Part::Categorical);
+        assert_eq!(part("x", of(&|_| "2024-05-31".into())), Part::LeftOut, "the same in all rows");
+        let gap = column("x", (0..9).map(|row| if row == 4 { String::new() } else { format!("2024-05-1{row}") })).1;
+        assert_eq!(gap.column("x").why, "dates, which 1 rows lack: no time to split by");
         // a value that is missing now and then is a value
         assert_eq!(part("x", of(&|row| if row % 2 == 0 { "yes".into() } else { String::new() })), Part::Categorical);
     }
@@ -200,6 +300,16 @@ mod tests {
         assert_eq!(may(&["0", "1", "2"]), Err("it holds other values than 0 and 1"));
         assert_eq!(may(&["no", "yes"]), Err("it holds other values than 0 and 1"));
         assert_eq!(may(&["1", "1.0"]), Err("it is the same in all rows"));
+    }
+
+    #[test]
+    fn groups_are_users_sessions_and_searches() {
+        for name in ["user", "userId", "USER_ID", "session_id", "search id", "last_query", "uid"] {
+            assert!(names_a_group(name), "{name}");
+        }
+        for name in ["user_type", "id", "item_id", "searches_today", "users_item_id", ""] {
+            assert!(!names_a_group(name), "{name}");
+        }
     }
 
     #[test]

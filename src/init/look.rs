@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::column::{Column, Part, Seen, words};
+use super::column::{Column, Part, Seen, names_a_group, words};
 use crate::data::{DataError, Header, Layout, Row, each_row};
 use crate::spec::did_you_mean;
 
@@ -28,12 +28,20 @@ pub struct Look {
     pub labels_given: bool,
     /// What stands between two fields, where the file's name suggests something else.
     pub delimiter: Option<char>,
+    /// Whether there are two labels, and the second is 1 only where the first is, if not in all of these rows.
+    pub second_needs_first: bool,
 }
 
 impl Look {
     /// Names of the columns that play a part.
     pub fn names(&self, part: Part) -> Vec<&str> {
         self.columns.iter().filter(|column| column.part == part).map(|column| column.name.as_str()).collect()
+    }
+
+    /// A feature that looks like the group of its rows, going by the name.
+    pub fn group(&self) -> Option<&str> {
+        let feature = |column: &&Column| matches!(column.part, Part::Categorical | Part::Numerical);
+        self.columns.iter().filter(feature).map(|column| column.name.as_str()).find(|name| names_a_group(name))
     }
 }
 
@@ -93,14 +101,20 @@ pub fn look(path: &Path, labels: &[String]) -> Result<Look, DataError> {
     } else {
         give_labels(path, labels, &mut columns, &may)?;
     }
-    if columns.iter().all(|column| matches!(column.part, Part::Label | Part::LeftOut)) {
+    one_time(&mut columns);
+    if columns.iter().all(|column| matches!(column.part, Part::Label | Part::Time | Part::LeftOut)) {
         return Err(request(
             format!("`{}` has no column to learn from", path.display()),
-            "every column but the labels is the same in all rows, counts them, or hardly has a value twice",
+            "every column but the labels is the same in all rows, counts or dates them, or hardly has a value twice",
         ));
     }
+    let found = columns.iter().zip(&seen).filter(|(column, _)| column.part == Part::Label).map(|(_, seen)| seen);
+    let second_needs_first = match found.collect::<Vec<_>>()[..] {
+        [first, second] => second.needs(first),
+        _ => false,
+    };
     let delimiter = Some(layout.delimiter).filter(|found| *found != suggested).map(char::from);
-    Ok(Look { columns, rows, all: end.is_some(), labels_given: !labels.is_empty(), delimiter })
+    Ok(Look { columns, rows, all: end.is_some(), labels_given: !labels.is_empty(), delimiter, second_needs_first })
 }
 
 fn request(message: String, remedy: impl Into<String>) -> DataError {
@@ -133,6 +147,15 @@ fn unusable(names: &[String], at: usize) -> Option<&'static str> {
         name if name.is_empty() => Some("it has no name"),
         name if names.iter().filter(|other| *other == name).count() > 1 => Some("another column has the same name"),
         _ => None,
+    }
+}
+
+/// A log has one time: the first column that may be it.
+fn one_time(columns: &mut [Column]) {
+    let mut times = columns.iter_mut().filter(|column| column.part == Part::Time);
+    let Some(first) = times.next().map(|column| column.name.clone()) else { return };
+    for other in times {
+        (other.part, other.why) = (Part::LeftOut, format!("a time as well, of which there is one: `{first}`"));
     }
 }
 
@@ -279,6 +302,16 @@ mod tests {
     }
 
     #[test]
+    fn a_second_label_may_need_the_first() {
+        let needs = |rows: &str| look_at(&format!("x,click,buy\n{rows}"), &["click", "buy"]).second_needs_first;
+        assert!(needs("a,0,0\nb,1,0\na,1,1\nb,0.0,0\n"));
+        assert!(!needs("a,0,0\nb,1,0\na,1,1\nb,0,1.0\n"), "once without it");
+        assert!(!needs("a,0,0\nb,1,1\na,1,1\nb,0,0\n"), "the same label twice");
+        let one = look_at("x,click,buy\na,0,0\nb,1,0\na,1,1\n", &["click"]);
+        assert!(!one.second_needs_first);
+    }
+
+    #[test]
     fn a_delimiter_is_told_where_the_name_does_not_tell_it() {
         let rows = "y,x\n0,1\n1,2\n0,1\n";
         assert_eq!(look_at(rows, &[]).delimiter, None);
@@ -286,6 +319,16 @@ mod tests {
             let look = look_at(&rows.replace(',', delimiter), &[]);
             assert_eq!((look.delimiter, look.names(Part::Label)), (delimiter.chars().next(), vec!["y"]));
         }
+    }
+
+    #[test]
+    fn the_first_time_is_the_time() {
+        let look = look_at(
+            "y,sent,x,ts\n0,2024-05-31,a,1717199947\n1,2024-05-30,a,1717199948\n0,2024-05-30,b,1717199947\n",
+            &[],
+        );
+        assert_eq!((look.names(Part::Time), look.names(Part::LeftOut)), (vec!["sent"], vec!["ts"]));
+        assert_eq!(look.columns[3].why, "a time as well, of which there is one: `sent`");
     }
 
     #[test]

@@ -56,8 +56,25 @@ pub fn pipeline(name: &str, train: &str, look: &Look) -> String {
         let standardised = numerical.iter().map(|name| format!("{}: Standardise", quoted(name)));
         entries(&mut text, "transforms: {", &standardised.collect::<Vec<_>>(), "},");
     }
-    text += "            // Rows of one user or search belong together? Name that column, which is then no feature, and measure\n\
-             \x20           // with `metrics: [Auc, Gauc]`:  group: \"user\",\n";
+    part_to_name(
+        &mut text,
+        "Rows of one user or search belong together?",
+        "and measure with `metrics: [Auc, Gauc]`",
+        &look.group().map_or_else(|| "group: \"user\",".to_owned(), |name| format!("group: {},", quoted(name))),
+    );
+    let time = look.names(Part::Time).first().map(|name| format!("time: {},", quoted(name)));
+    match &time {
+        Some(time) => {
+            text += "            // When rows were logged, for splits by time; no feature.\n";
+            let _ = writeln!(text, "            {time}");
+        }
+        None => part_to_name(
+            &mut text,
+            "A column says when rows were logged?",
+            "and split by it in `Preprocess`",
+            "time: \"at\",",
+        ),
+    }
     let left_out: Vec<&Column> = look.columns.iter().filter(|column| column.part == Part::LeftOut).collect();
     if !left_out.is_empty() {
         text += "            // Left out:\n";
@@ -67,6 +84,10 @@ pub fn pipeline(name: &str, train: &str, look: &Look) -> String {
     }
     text += "        )),\n\
              \x20       // 60 % of the rows to learn from, 20 % to decide when to stop, 20 % to measure on, drawn by the seed.\n";
+    if time.is_some() {
+        text += "        // To learn from what came first and to measure on what came last, put in the place of `test` and `valid`:\n\
+                 \x20       //   test: Latest(0.2), valid: Latest(0.1),\n";
+    }
     let missing = look.columns.iter().any(|column| column.part == Part::Numerical && column.missing > 0);
     let fill = if missing { ", fill: Mean" } else { "" };
     if missing {
@@ -81,6 +102,15 @@ pub fn pipeline(name: &str, train: &str, look: &Look) -> String {
         1 => ("SharedBottom()", ""),
         _ => ("Mmoe(experts: 4)", "balancer: Ls(), "),
     };
+    if let (true, [first, second]) = (look.second_needs_first, labels.as_slice()) {
+        let _ = writeln!(
+            text,
+            "        // {} is never 1 without {}, which is what `arch: Esmm()` is for:\n\
+             \x20       // it learns how likely the second is after the first, and predicts both together.",
+            quoted(second),
+            quoted(first)
+        );
+    }
     // enough steps in an epoch for a small file to be learned from
     let batch = match look.rows {
         ..5_000 => 64,
@@ -94,9 +124,23 @@ pub fn pipeline(name: &str, train: &str, look: &Look) -> String {
          \x20       \"evaluate\": Evaluate(model: \"train\", data: \"preprocess\", metrics: [Auc, LogLoss]),\n\
          \x20       // To score other rows, take the slashes away and name their file (labels need not be in it) and the columns\n\
          \x20       // to copy beside the probabilities; `mtorec run` says where they lie.\n\
-         \x20       // \"predict\": Predict(model: \"train\", data: \"preprocess\", rows: \"new.csv\", keep: []),\n    }},\n)\n"
+         \x20       // \"predict\": Predict(model: \"train\", data: \"preprocess\", rows: \"new.csv\", keep: []),\n    }},\n\
+         \x20   // To be told when a change makes the model worse, take the slashes away; `mtorec golden bless` writes the metrics\n\
+         \x20   // of the last run into this file, and `mtorec golden check` fails when they move by more than the tolerance.\n\
+         \x20   // golden: Golden(file: {}, tolerance: 0.002),\n)\n",
+        quoted(&format!("golden/{name}.ron"))
     );
     text
+}
+
+/// A comment on a part that a column may play once it is no feature.
+fn part_to_name(text: &mut String, asks: &str, so_that: &str, field: &str) {
+    let _ = writeln!(
+        text,
+        "            // {asks} Take that column, which is no feature then, out of\n\
+         \x20           // `categorical` or `numerical` (and `transforms`), name it here, {so_that}:\n\
+         \x20           //   {field}"
+    );
 }
 
 /// `categorical: ["a", "b"],` over as many lines as it takes.
@@ -145,7 +189,14 @@ mod tests {
         let mut columns: Vec<Column> = odd.iter().map(|name| column(name, Part::Categorical)).collect();
         columns.extend([column("y", Part::Label), column("broken\n\"", Part::LeftOut)]);
         columns.extend((0..200).map(|at| column(&format!("number {at}"), Part::Numerical)));
-        let look = Look { columns, rows: 5, all: false, labels_given: false, delimiter: Some('\t') };
+        let look = Look {
+            columns,
+            rows: 5,
+            all: false,
+            labels_given: false,
+            delimiter: Some('\t'),
+            second_needs_first: false,
+        };
         let text = pipeline("p", "a \"b\".csv", &look);
         let loaded = crate::spec::parse(&text, "p.ron", &[]).unwrap();
         let crate::spec::Stage::Download(download) = &loaded.pipeline.stages["download"] else { panic!("{text}") };

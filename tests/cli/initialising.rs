@@ -72,8 +72,12 @@ fn a_file_becomes_a_model_and_predictions() {
                 // Networks learn badly from numbers far from 1: these are brought to mean 0 and variance 1. For counts and
                 // amounts with a few very large ones, `Log1pStandardise` takes their logarithm first.
                 transforms: {"price": Standardise, "age": Standardise},
-                // Rows of one user or search belong together? Name that column, which is then no feature, and measure
-                // with `metrics: [Auc, Gauc]`:  group: "user",
+                // Rows of one user or search belong together? Take that column, which is no feature then, out of
+                // `categorical` or `numerical` (and `transforms`), name it here, and measure with `metrics: [Auc, Gauc]`:
+                //   group: "user_id",
+                // A column says when rows were logged? Take that column, which is no feature then, out of
+                // `categorical` or `numerical` (and `transforms`), name it here, and split by it in `Preprocess`:
+                //   time: "at",
                 // Left out:
                 //   "": it has no name
                 //   "order": hardly a value comes twice (2000 in 2000 rows): nothing to learn from
@@ -83,6 +87,8 @@ fn a_file_becomes_a_model_and_predictions() {
             // The mean of a column stands for its missing numbers, which are errors without `fill`.
             "preprocess": Preprocess(from: "download", test: Random(0.2), valid: FromTrain(0.25), seed: 1, fill: Mean),
             // `mtorec list models` and `mtorec list balancers` show what else may stand here.
+            // "bought" is never 1 without "clicked", which is what `arch: Esmm()` is for:
+            // it learns how likely the second is after the first, and predicts both together.
             "model": BuildModel(data: "preprocess", arch: Mmoe(experts: 4), sizes: Small),
             "train": Train(model: "model", data: "preprocess", balancer: Ls(), epochs: 30, batch: 64, patience: 5),
             "evaluate": Evaluate(model: "train", data: "preprocess", metrics: [Auc, LogLoss]),
@@ -90,6 +96,9 @@ fn a_file_becomes_a_model_and_predictions() {
             // to copy beside the probabilities; `mtorec run` says where they lie.
             // "predict": Predict(model: "train", data: "preprocess", rows: "new.csv", keep: []),
         },
+        // To be told when a change makes the model worse, take the slashes away; `mtorec golden bless` writes the metrics
+        // of the last run into this file, and `mtorec golden check` fails when they move by more than the tolerance.
+        // golden: Golden(file: "golden/my_shop_s_log__1.ron", tolerance: 0.002),
     )
     "#);
 
@@ -154,6 +163,68 @@ fn semicolons_bars_and_tabs_are_found_out() {
             "{failed:?}"
         );
     }
+}
+
+/// The same log with times, and what the comments of its pipeline offer, taken up.
+#[test]
+fn times_and_what_the_comments_offer() {
+    let project = Project::new();
+    let timed = |at: &dyn Fn(usize) -> String| -> String {
+        let line =
+            |(row, line): (usize, &str)| format!("{line},{}\n", if row == 0 { "logged".into() } else { at(row) });
+        log().lines().enumerate().map(line).collect()
+    };
+    let dates = timed(&|row| format!("2024-05-{:02}T{:02}:00:00Z", row / 24 % 28 + 1, row % 24));
+    fs::write(project.path("dates.csv"), &dates).unwrap();
+    let said = init(&project, &["dates.csv"]).expect(0).out;
+    assert!(said.lines().any(|line| line.starts_with("logged") && line.contains(" time ")), "{said}");
+    let seconds = timed(&|row| (1_717_199_947 + row / 2).to_string()).replacen("logged", "logged_at", 1);
+    fs::write(project.path("seconds.csv"), seconds).unwrap();
+    let said = init(&project, &["seconds.csv"]).expect(0).out;
+    assert!(said.contains("seconds since 1970, going by the name"), "{said}");
+
+    let file = "pipelines/dates.ron";
+    let text = fs::read_to_string(project.path(file)).unwrap();
+    let random = "test: Random(0.2), valid: FromTrain(0.25)";
+    assert!(text.contains("time: \"logged\",") && text.contains(random), "{text}");
+    let latest = text.lines().find_map(|line| line.trim().strip_prefix("//   test: ")).unwrap();
+    let group = text.lines().find_map(|line| line.trim().strip_prefix("//   group: ")).unwrap();
+    let text = text
+        .replace(random, format!("test: {latest}").trim_end_matches(','))
+        .replace(&format!("//   group: {group}"), &format!("group: {group}"))
+        .replace("// golden: ", "golden: ");
+    fs::write(project.path(file), &text).unwrap();
+    // still a category
+    let twice = project.call(&["check", file]).expect(2);
+    assert!(twice.err.contains("column `user_id` is used twice") && twice.err.contains("dates.ron:"), "{twice:?}");
+    let text = text.replace("[\"user_id\", \"shop\"]", "[\"shop\"]").replace("[Auc, LogLoss]", "[Auc, Gauc]");
+    fs::write(project.path(file), &text).unwrap();
+    project.call(&["check", file]).expect(0);
+    project.call(&["run", file, "--set", "train.epochs=1"]).expect(0);
+    project.call(&["run", file]).expect(0);
+    project.call(&["golden", "bless", file]).expect(0);
+    assert!(project.path("golden/dates.ron").exists());
+    project.call(&["golden", "check", file]).expect(0);
+}
+
+#[test]
+fn labels_in_steps_are_told_and_out_of_step_warned_of() {
+    let project = Project::new();
+    fs::write(project.path("x.csv"), log()).unwrap();
+    init(&project, &["x.csv"]).expect(0);
+    let file = "pipelines/x.ron";
+    let text = fs::read_to_string(project.path(file)).unwrap();
+    assert!(text.contains("\"bought\" is never 1 without \"clicked\""), "{text}");
+    let esmm = text.replace("Mmoe(experts: 4)", "Esmm()");
+    let built = |text: &str| {
+        fs::write(project.path(file), text).unwrap();
+        project.call(&["run", file, "--set", "train.epochs=1"]).expect(0).err
+    };
+    assert!(!built(&esmm).contains("warning: model:"));
+    let swapped = esmm.replace("[\"clicked\", \"bought\"]", "[\"bought\", \"clicked\"]");
+    let said = built(&swapped);
+    assert_eq!(said.matches("warning: model: `clicked` is 1 without `bought` in ").count(), 1, "{said}");
+    assert!(!built(&swapped.replace("Esmm()", "Mmoe(experts: 4)")).contains("warning: model:"));
 }
 
 #[test]
