@@ -233,9 +233,16 @@ mod tests {
             "Auc, LogLoss: the one mean over tasks that has a baseline is neither better nor worse than it at the level of 0.05."
         );
         let three = [ls.clone(), ahead, at_click, behind];
-        insta::assert_snapshot!(of_tests(&[table(Metric::Auc, &three), table(Metric::LogLoss, &three)]), @"");
+        insta::assert_snapshot!(of_tests(&[table(Metric::Auc, &three), table(Metric::LogLoss, &three)]), @r"
+        Auc: of 3 means over tasks that have a baseline, 1 is better than it and 1 is worse at the level of 0.05; the table marks 2 single tasks as better, which are not counted here.
+        LogLoss: of 3 means over tasks that have a baseline, 1 is better than it and 1 is worse at the level of 0.05; the table marks 1 single task as better, which is not counted here.
+        The tests are not corrected for their number: where nothing differs, about 0.2 of the 6 would be called better all the same.
+        ");
         let many: Vec<Variant> = std::iter::once(ls.clone()).chain((0..4).map(|_| one[1].clone())).collect();
-        insta::assert_snapshot!(of_tests(&[table(Metric::Auc, &many)]), @"");
+        insta::assert_snapshot!(of_tests(&[table(Metric::Auc, &many)]), @r"
+        Of 4 means over tasks that have a baseline, none is better or worse than it at the level of 0.05.
+        The tests are not corrected for their number: where nothing differs, about 0.1 of the 4 would be called better all the same.
+        ");
         assert_eq!(of_tests(&[table(Metric::Auc, &[ls])]), "");
     }
 }
