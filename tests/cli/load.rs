@@ -111,10 +111,17 @@ fn most(stages: usize, seeds: usize) -> [(usize, usize); 4] {
 
 #[test]
 fn more_stages_and_cells_hold_no_more_files_and_hardly_more_memory() {
-    let (few, many) = (most(50, 3), if seconds().is_some() { most(2000, 100) } else { most(350, 20) });
-    for ((_, little), (files, much)) in few.into_iter().zip(many) {
-        // one left open by every stage or cell would be hundreds
-        assert!(files <= 48, "{files} files are open at once");
-        assert!(much <= little + 40_000, "{little} kB grow to {much} kB");
+    let (few, many) = ((50, 3), if seconds().is_some() { (2000, 100) } else { (350, 20) });
+    let (little, much) = (most(few.0, few.1), most(many.0, many.1));
+    for (pair, further) in [(0, many.0 - few.0), (2, 11 * (many.1 - few.1))] {
+        let (ran, found) = (much[pair], much[pair + 1]);
+        for (files, _) in [ran, found] {
+            // one left open by every stage or cell would be hundreds
+            assert!(files <= 48, "{files} files are open at once");
+        }
+        assert!(ran.1 <= found.1 + 20_000, "to run takes {} kB where to find everything done takes {}", ran.1, found.1);
+        // what is known of a stage: its recipe, its artifact's manifest, its part of the JSON
+        let known = little[pair + 1].1 + 10_000 + 40 * further;
+        assert!(found.1 <= known, "{further} further stages take {} kB instead of {}", found.1, little[pair + 1].1);
     }
 }
