@@ -3,10 +3,7 @@
 use super::held::{CHUNK, Walk};
 use super::pieces::{Shared, for_each_piece, range};
 use crate::tensor::Cpu;
-use crate::tensor::kernels::{ColumnMap, Held};
-
-/// Added to a sum of squares before its root is divided by.
-const SQUARES_EPS: f32 = 1e-7;
+use crate::tensor::kernels::{ColumnMap, Held, SQUARES_EPS};
 
 /// `average ← keep·average + take·gradient`.
 pub(super) fn blend(held: Held<Cpu>, gradient: &[f32], keep: f32, take: f32, average: &mut [f32]) {
@@ -65,7 +62,7 @@ simd_fn! {
 }
 
 /// `out[p] = map(columns[..][p])`.
-pub(super) fn map(columns: &[&[f32]], map: ColumnMap, out: &mut [f32]) {
+pub(in crate::tensor) fn map(columns: &[&[f32]], map: ColumnMap, out: &mut [f32]) {
     let len = out.len();
     let out = Shared::new(out);
     for_each_piece(len.div_ceil(CHUNK), len, |piece| {

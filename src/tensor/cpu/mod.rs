@@ -33,7 +33,7 @@ use dfdx::shapes::HasShape;
 use dfdx::tensor::{Tensor, TensorFromVec, ZerosTensor};
 
 #[cfg(any(test, feature = "cuda"))]
-pub(super) use routes::Routes;
+pub(super) use {columns::map as map_columns, routes::Routes};
 
 use super::buffer::CpuSlice;
 use super::kernels::{

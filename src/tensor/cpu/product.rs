@@ -57,14 +57,7 @@ pub(super) fn serial(p: &Product, a: &[f32], b: &[f32], c: &mut [f32]) {
 /// # Safety
 /// Nobody else may use the m×n elements of C that it writes.
 pub(super) unsafe fn single(p: &Product, a: &[f32], b: &[f32], c: &Shared) {
-    let last = |matrix: Matrix, rows: usize, cols: usize| {
-        matrix.offset + (rows.max(1) - 1) * matrix.row + (cols.max(1) - 1) * matrix.col
-    };
-    if p.k > 0 {
-        assert!(last(p.a, p.m, p.k) < a.len(), "A of a product lies within its buffer");
-        assert!(last(p.b, p.k, p.n) < b.len(), "B of a product lies within its buffer");
-    }
-    assert!(last(p.c, p.m, p.n) < c.len(), "C of a product lies within its buffer");
+    p.check(a.len(), b.len(), c.len());
     // SAFETY: every element the strides reach lies within the slices (just checked); C's elements are distinct (row-major,
     // row stride at least n by the same check of each caller's shape) and unaliased by the caller's promise.
     unsafe {

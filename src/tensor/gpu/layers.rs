@@ -37,19 +37,17 @@ pub(super) fn norm<G: Gpu>(
     run(gpu, "norm_parts", chunks * columns, &[&[at::<G>(x), at::<G>(&parts)], &extents[..]].concat());
     run(gpu, "norm_moments", columns, &[&[at::<G>(&parts), at::<G>(statistics)], &extents[..]].concat());
     let moments = (at::<G>(statistics), part::<G>(statistics, columns));
-    norm_apply(gpu, shape, Some(shape.dropout), (at::<G>(x), at::<G>(out)), moments, affine);
+    norm_apply(gpu, shape, (at::<G>(x), at::<G>(out)), moments, affine);
 }
 
-/// Normalisation by these means and variances, ReLU, and dropout if there is any, from one address to another.
+/// Normalisation by these means and variances, ReLU and dropout, from one address to another.
 pub(super) fn norm_apply<G: Gpu>(
     gpu: &G,
     shape: &NormShape,
-    dropout: Option<f32>,
     (x, out): (u64, u64),
     (mean, variance): (u64, u64),
     (gain, shift): (&G::Memory<f32>, &G::Memory<f32>),
 ) {
-    let share = dropout.unwrap_or(0.0);
     let [key0, key1] = shape.key.words().map(u64::from);
     let arguments = [
         x,
@@ -61,8 +59,8 @@ pub(super) fn norm_apply<G: Gpu>(
         shape.cols as u64,
         (shape.batch * shape.cols) as u64,
         real(NORM_EPS),
-        u64::from(drop_threshold(share)),
-        real(1.0 / (1.0 - share)),
+        u64::from(drop_threshold(shape.dropout)),
+        real(1.0 / (1.0 - shape.dropout)),
         key0,
         key1,
     ];

@@ -141,13 +141,8 @@ fn multiply<G: Gpu>(gpu: &G, p: &Product, a: &G::Memory<f32>, b: &G::Memory<f32>
         assert!(p.accumulate, "an empty product only adds");
         return;
     }
-    let last = |matrix: super::Matrix, rows: usize, cols: usize| {
-        matrix.offset + (p.batch - 1) * matrix.batch + (rows - 1) * matrix.row + (cols - 1) * matrix.col
-    };
     assert!(p.c.col == 1, "the result of a product is row-major");
-    assert!(last(p.a, p.m, p.k) < G::length(a), "A of a product lies within its buffer");
-    assert!(last(p.b, p.k, p.n) < G::length(b), "B of a product lies within its buffer");
-    assert!(last(p.c, p.m, p.n) < G::length(c), "C of a product lies within its buffer");
+    p.check(G::length(a), G::length(b), G::length(c));
     // SAFETY: just checked; C is borrowed mutably.
     unsafe { gpu.multiply(p, G::address(a), G::address(b), G::address(c)) }
 }
@@ -290,7 +285,7 @@ impl<G: Gpu> Kernels for G {
     ) {
         let address = at::<G>(x);
         let statistics = (at::<G>(running.0), at::<G>(running.1));
-        layers::norm_apply(self, shape, None, (address, address), statistics, (gain, shift));
+        layers::norm_apply(self, shape, (address, address), statistics, (gain, shift));
     }
 
     fn move_statistics(

@@ -1,9 +1,10 @@
 //! Optimizer steps, and what balancers ask of gradients.
 
-use rayon::prelude::*;
-
 use super::{Gpu, at, flag, real, run, sent};
-use crate::tensor::kernels::{AdamStep, ColumnMap, Held, MissedSteps, StepBounds, TaskGradients, WaitingTable};
+use crate::tensor::cpu::map_columns as map_on_host;
+use crate::tensor::kernels::{
+    AdamStep, ColumnMap, Held, MissedSteps, SQUARES_EPS, StepBounds, TaskGradients, WaitingTable,
+};
 
 /// Terms of a weighted sum that one kernel takes.
 const TERMS: usize = 8;
@@ -11,10 +12,6 @@ const TERMS: usize = 8;
 const THREADS: usize = 1 << 14;
 /// Tasks whose inner products one kernel forms at once.
 const TOGETHER: usize = 4;
-/// Added to a sum of squares before its root is divided by.
-const SQUARES_EPS: f32 = 1e-7;
-/// Elements of a piece of a pass on the host.
-const CHUNK: usize = 1 << 14;
 
 /// What is kept from step to step.
 pub struct Kept<G: Gpu> {
@@ -270,10 +267,7 @@ pub(super) fn excess<G: Gpu>(gpu: &G, held: Held<G>, gradient: &G::Memory<f32>, 
 pub(super) fn map_columns<G: Gpu>(gpu: &G, columns: &[&G::Memory<f32>], map: ColumnMap, out: &mut G::Memory<f32>) {
     let columns: Vec<Vec<f32>> = columns.iter().map(|column| gpu.fetch(column)).collect();
     let mut mapped = vec![0.0; G::length(out)];
-    mapped.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, out)| {
-        let at = chunk * CHUNK..chunk * CHUNK + out.len();
-        let parts: Vec<&[f32]> = columns.iter().map(|column| &column[at.clone()]).collect();
-        map(at.start, &parts, out);
-    });
+    let columns: Vec<&[f32]> = columns.iter().map(Vec::as_slice).collect();
+    map_on_host(&columns, map, &mut mapped);
     gpu.send(&mapped, out, 0);
 }

@@ -60,6 +60,24 @@ pub struct Product {
     pub accumulate: bool,
 }
 
+impl Product {
+    /// Makes sure that buffers of these lengths hold every element that the strides reach.
+    ///
+    /// # Panics
+    /// When they do not: a mistake of the operation that asks.
+    pub(crate) fn check(&self, a: usize, b: usize, c: usize) {
+        let last = |matrix: Matrix, rows: usize, cols: usize| {
+            let first = matrix.offset + (self.batch.max(1) - 1) * matrix.batch;
+            first + (rows.max(1) - 1) * matrix.row + (cols.max(1) - 1) * matrix.col
+        };
+        if self.k > 0 {
+            assert!(last(self.a, self.m, self.k) < a, "A of a product lies within its buffer");
+            assert!(last(self.b, self.k, self.n) < b, "B of a product lies within its buffer");
+        }
+        assert!(last(self.c, self.m, self.n) < c, "C of a product lies within its buffer");
+    }
+}
+
 /// Extents of a bank of linear maps on the (never materialised) concatenation of field embeddings and numeric token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FieldsShape {
@@ -183,6 +201,8 @@ pub struct RouteRule {
 
 /// Added to the sum that gate values are divided by.
 pub const GATE_EPS: f32 = 1e-20;
+/// Added to a sum of squares before its root is divided by (ExcessMTL).
+pub const SQUARES_EPS: f32 = 1e-7;
 /// RMSNorm's addend to the mean square.
 pub const RMS_EPS: f32 = 1e-6;
 

@@ -5,7 +5,7 @@ mod steps;
 
 pub use extents::{
     Dropout, FieldsInputs, FieldsShape, FieldsSinks, GATE_EPS, Matrix, MixShape, NORM_EPS, NORM_MOMENTUM, NormInputs,
-    NormShape, Product, RMS_EPS, RouteRule, RoutedInputs, RoutedShape, RoutedSinks, Sink,
+    NormShape, Product, RMS_EPS, RouteRule, RoutedInputs, RoutedShape, RoutedSinks, SQUARES_EPS, Sink,
 };
 pub use steps::{AdamStep, ColumnMap, Held, MissedSteps, StepBounds, TaskGradients, WaitingTable};
 
