@@ -157,6 +157,7 @@ impl Seen {
         if let (Some(times), 2..) = (self.times(name), values) {
             return match self.missing {
                 0 => (Part::Time, format!("{times}: for splits by time, and no feature")),
+                1 => (Part::LeftOut, format!("{times}, which one row lacks: no time to split by")),
                 missing => (Part::LeftOut, format!("{times}, which {missing} rows lack: no time to split by")),
             };
         }
@@ -287,7 +288,7 @@ mod tests {
         assert_eq!(part("x", of(&|row| if row > 0 { "2024-05-31".into() } else { "5".into() })), Part::Categorical);
         assert_eq!(part("x", of(&|_| "2024-05-31".into())), Part::LeftOut, "the same in all rows");
         let gap = column("x", (0..9).map(|row| if row == 4 { String::new() } else { format!("2024-05-1{row}") })).1;
-        assert_eq!(gap.column("x").why, "dates, which 1 rows lack: no time to split by");
+        assert_eq!(gap.column("x").why, "dates, which one row lacks: no time to split by");
         // a value that is missing now and then is a value
         assert_eq!(part("x", of(&|row| if row % 2 == 0 { "yes".into() } else { String::new() })), Part::Categorical);
     }
