@@ -126,7 +126,7 @@ pub fn pipeline(name: &str, train: &str, look: &Look) -> String {
          \x20       // to copy beside the probabilities; `mtorec run` says where they lie.\n\
          \x20       // \"predict\": Predict(model: \"train\", data: \"preprocess\", rows: \"new.csv\", keep: []),\n    }},\n\
          \x20   // To be told when a change makes the model worse, take the slashes away. `mtorec golden bless` brings all up to\n\
-         \x20   // date and writes the metrics into this file; `mtorec golden check` fails when one moves by more than the tolerance.\n\
+         \x20   // date and writes the metrics into this file; `golden check` fails when one moves by more than the tolerance.\n\
          \x20   // golden: Golden(file: {}, tolerance: 0.002),\n)\n",
         quoted(&format!("golden/{name}.ron"))
     );

@@ -97,7 +97,7 @@ fn a_file_becomes_a_model_and_predictions() {
             // "predict": Predict(model: "train", data: "preprocess", rows: "new.csv", keep: []),
         },
         // To be told when a change makes the model worse, take the slashes away. `mtorec golden bless` brings all up to
-        // date and writes the metrics into this file; `mtorec golden check` fails when one moves by more than the tolerance.
+        // date and writes the metrics into this file; `golden check` fails when one moves by more than the tolerance.
         // golden: Golden(file: "golden/my_shop_s_log__1.ron", tolerance: 0.002),
     )
     "#);
