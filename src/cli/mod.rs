@@ -1,16 +1,19 @@
 //! The command line: one file per command, which parses and prints and decides nothing. Results go to standard output,
 //! everything else to standard error.
 
+mod attach;
 mod balance;
 mod cache;
 mod check;
 mod completions;
 mod describe;
+mod executor;
 mod failure;
 mod golden;
 mod graph;
 mod init;
 mod interrupt;
+mod job;
 mod list;
 mod live;
 mod metrics;
@@ -64,6 +67,11 @@ enum Command {
     Golden(golden::Args),
     /// Run a grid of variants of a pipeline and print the table.
     Sweep(sweep::Args),
+    /// Come back to jobs that were submitted to a cluster.
+    Attach(attach::Args),
+    /// Make one stage of a submission: what a job runs.
+    #[command(hide = true)]
+    Job(job::Args),
     /// Write what a pipeline or a sweep came to as one HTML page.
     Report(report::Args),
     /// Ask a balancer what it makes of given losses and gradients.
@@ -102,6 +110,8 @@ pub fn main() -> ExitCode {
         Command::Describe(args) => describe::main(&args),
         Command::Golden(args) => golden::main(&args, verbose),
         Command::Sweep(args) => sweep::main(&args, verbose),
+        Command::Attach(args) => attach::main(&args, verbose),
+        Command::Job(args) => job::main(&args, verbose),
         Command::Report(args) => report::main(&args),
         Command::Balance(args) => balance::main(&args),
         Command::List(args) => list::main(&args),

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use super::Exit;
 use super::failure::Failure;
 use crate::plan::{Graph, Plan, Record, Site, plan};
-use crate::spec::{self, Loaded, LoadedSweep, Pipeline, Places};
+use crate::registry::of_ron;
+use crate::run::slurm::Asked;
+use crate::spec::{self, Grid, Loaded, LoadedSweep, Pipeline, Places};
 use crate::stage::Device;
 use crate::store::{FileDigests, Store};
 
@@ -77,6 +79,16 @@ impl SelectionArgs {
     pub(super) fn everything(network: NetworkArg) -> Self {
         Self { force: Vec::new(), until: None, device: "cpu".to_owned(), network }
     }
+
+    /// What an earlier call asked for.
+    pub(super) fn of_submission(asked: &Asked) -> Self {
+        Self {
+            force: asked.forced.clone(),
+            until: asked.until.clone(),
+            device: asked.device.clone(),
+            network: NetworkArg { offline: asked.offline },
+        }
+    }
 }
 
 /// A selection, stage by stage.
@@ -135,6 +147,27 @@ impl Project {
         }
         let (project, sweep) = Self::load_sweep(&args.file, &args.edits.root)?;
         Ok((project, Some(sweep)))
+    }
+
+    /// What was submitted to a cluster, as it was then.
+    pub(super) fn of_submission(asked: &Asked) -> Result<(Self, Option<LoadedSweep>), Failure> {
+        let lost = |error| Failure::trouble(Exit::Failed, format!("what was submitted cannot be understood: {error}"));
+        let pipeline: Pipeline = of_ron(&asked.pipeline).map_err(lost)?;
+        let loaded = match &asked.sweep {
+            Some(frozen) => {
+                let grid = Grid { cells: frozen.cells.clone(), pipeline: pipeline.clone() };
+                Some(LoadedSweep { sweep: of_ron(&frozen.sweep).map_err(lost)?, grid })
+            }
+            None => None,
+        };
+        let mut project = Self::of_pipeline(&asked.file, asked.root.clone(), pipeline)?;
+        // places are those of the file, while it still says the same
+        if let Ok(loaded) = spec::load(&asked.file, &[])
+            && loaded.pipeline == project.pipeline
+        {
+            project.places = loaded.places;
+        }
+        Ok((project, loaded))
     }
 
     fn of_pipeline(file: &Path, root: PathBuf, pipeline: Pipeline) -> Result<Self, Failure> {

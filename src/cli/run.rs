@@ -5,10 +5,11 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::json;
 
+use super::executor::ExecutorArgs;
 use super::failure::{Failure, print_error, print_stage_error};
 use super::project::{PipelineArgs, Project, Selection, SelectionArgs};
 use super::{Exit, interrupt, output, tables};
-use crate::run::{Call, Console, Ending, Report, Results, ResultsError, StageResult, execute};
+use crate::run::{Call, Console, Ending, Executor, Local, Report, Results, ResultsError, StageResult, execute};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -16,9 +17,8 @@ pub(super) struct Args {
     pipeline: PipelineArgs,
     #[command(flatten)]
     selection: SelectionArgs,
-    /// Run up to this many independent stages side by side, which divide the cores; results do not depend on it.
-    #[arg(long, value_name = "N", default_value = "1")]
-    jobs: NonZeroUsize,
+    #[command(flatten)]
+    executor: ExecutorArgs,
     /// After a failure, still run everything that does not depend on it; otherwise no further stage starts.
     #[arg(long)]
     keep_going: bool,
@@ -29,15 +29,28 @@ pub(super) struct Args {
 
 pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
     let project = Project::load(&args.pipeline.file, &args.pipeline.edits)?;
+    let one = NonZeroUsize::MIN;
+    let executor = args.executor.executor(one, &project, None, &args.selection, args.keep_going)?;
     let cancelled = interrupt::listen()?;
-    let call =
-        Call { keep_going: args.keep_going, ..stop_at_failure(&project, &args.selection, args.jobs, cancelled)? };
-    let report = make(&project, &call, &output::console(verbose))?;
+    let call = call(&project, &args.selection, args.keep_going, cancelled)?;
+    finish(&project, &call, executor.as_ref(), args.json, verbose)
+}
+
+/// Runs what is out of date and prints what came of it.
+pub(super) fn finish(
+    project: &Project,
+    call: &Call,
+    executor: &dyn Executor,
+    json: bool,
+    verbose: bool,
+) -> Result<Exit, Failure> {
+    let report = make(project, executor, call, &output::console(verbose))?;
     let results = Results::of_report(&report)?;
-    if args.json {
+    if json {
         output::print_json(&json!({
             "pipeline": report.pipeline,
             "ending": match report.ending() {
+                Ending::Done if report.away() => "away",
                 Ending::Done => "done",
                 Ending::Failed => "failed",
                 Ending::Interrupted => "interrupted",
@@ -52,10 +65,10 @@ pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
     } else {
         output::print(&text(&report, &results))?;
     }
-    Ok(conclude_with_hint(&report, &project))
+    Ok(conclude_with_hint(&report, project))
 }
 
-/// Runs what is out of date, until something fails.
+/// Runs what is out of date on this machine, until something fails.
 pub(super) fn bring_up_to_date(
     project: &Project,
     args: &SelectionArgs,
@@ -63,26 +76,31 @@ pub(super) fn bring_up_to_date(
     cancelled: &AtomicBool,
     verbose: bool,
 ) -> Result<Report, Failure> {
-    let call = stop_at_failure(project, args, jobs, cancelled)?;
-    make(project, &call, &output::console(verbose))
+    let call = call(project, args, false, cancelled)?;
+    make(project, &Local { jobs }, &call, &output::console(verbose))
 }
 
-/// A call that starts nothing more after a failure.
-pub(super) fn stop_at_failure<'a>(
+/// A call that nobody watches.
+pub(super) fn call<'a>(
     project: &'a Project,
     args: &SelectionArgs,
-    jobs: NonZeroUsize,
+    keep_going: bool,
     cancelled: &'a AtomicBool,
 ) -> Result<Call<'a>, Failure> {
     let selection = project.select(args)?;
     let site = project.site(&selection);
     let Selection { forced, selected, .. } = selection;
-    Ok(Call { site, jobs, keep_going: false, forced, selected, cancelled, observer: &() })
+    Ok(Call { site, keep_going, forced, selected, cancelled, observer: &() })
 }
 
 /// Runs what is out of date as a call says.
-pub(super) fn make(project: &Project, call: &Call, console: &Console) -> Result<Report, Failure> {
-    Ok(execute(&project.graph, &project.store, &project.record, call, console)?)
+pub(super) fn make(
+    project: &Project,
+    executor: &dyn Executor,
+    call: &Call,
+    console: &Console,
+) -> Result<Report, Failure> {
+    Ok(execute(&project.graph, &project.store, &project.record, executor, call, console)?)
 }
 
 fn text(report: &Report, results: &Results) -> String {
@@ -133,6 +151,13 @@ pub(super) fn conclude(report: &Report, project: &Project) -> Exit {
         output::say(&format!(
             "{failed} of {} stages failed, {blocked} need them, {waiting} not started",
             report.stages.len()
+        ));
+    }
+    if report.away() {
+        output::say(&format!(
+            "{} stages are under way: `mtorec attach {}` comes back to them",
+            count(report, "away"),
+            project.file.display()
         ));
     }
     match report.ending() {

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
+use super::executor::ExecutorArgs;
 use super::failure::Failure;
 use super::live::Live;
 use super::project::{NetworkArg, Project, RootArg, SelectionArgs};
 use super::{Exit, interrupt, output, run, tables};
 use crate::comparison::Table;
 use crate::metric::{Evaluation, Metric};
-use crate::run::{Call, Results};
+use crate::run::{Call, Executor, Results};
 use crate::spec::{LoadedSweep, Pipeline, Stage};
 
 #[derive(Debug, clap::Args)]
@@ -22,15 +23,20 @@ pub(super) struct Args {
     file: PathBuf,
     #[command(flatten)]
     root: RootArg,
-    /// Run up to this many independent stages side by side, which divide the cores and each take memory of their own;
-    /// results do not depend on it [default: as many as there are cores].
-    #[arg(long, value_name = "N")]
-    jobs: Option<NonZeroUsize>,
+    #[command(flatten)]
+    executor: ExecutorArgs,
     /// After a failure, still run everything that does not depend on it; otherwise no further stage starts.
     #[arg(long)]
     keep_going: bool,
     #[command(flatten)]
     network: NetworkArg,
+    #[command(flatten)]
+    shown: Shown,
+}
+
+/// What is printed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Shown {
     /// The metric of the table, one of those that the pipeline measures: `log-loss` or `LogLoss`.
     #[arg(long, value_name = "METRIC", value_parser = metric, default_value = Metric::Auc.name())]
     metric: Metric,
@@ -39,7 +45,7 @@ pub(super) struct Args {
     format: Format,
     /// Print one JSON document: as `--format json`.
     #[arg(long, conflicts_with = "format")]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -51,29 +57,45 @@ enum Format {
 }
 
 pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
-    let (project, LoadedSweep { sweep, grid }) = Project::load_sweep(&args.file, &args.root)?;
-    let metric = args.metric;
-    is_measured(metric, &grid.pipeline, &args.file)?;
-    let cancelled = interrupt::listen()?;
-    output::say(&format!("{} cells, {} stages", grid.cells.len(), grid.pipeline.stages.len()));
+    let (project, loaded) = Project::load_sweep(&args.file, &args.root)?;
+    is_measured(args.shown.metric, &loaded.grid.pipeline, &args.file)?;
     let everything = SelectionArgs::everything(args.network);
-    let jobs = args.jobs.unwrap_or_else(cores);
+    let executor = args.executor.executor(cores(), &project, Some(&loaded), &everything, args.keep_going)?;
+    let cancelled = interrupt::listen()?;
+    output::say(&format!("{} cells, {} stages", loaded.grid.cells.len(), loaded.grid.pipeline.stages.len()));
+    let call = run::call(&project, &everything, args.keep_going, cancelled)?;
+    finish(&project, &loaded, &call, executor.as_ref(), args.executor.jobs(cores()), &args.shown, verbose)
+}
+
+/// Runs what is out of date and prints the table.
+pub(super) fn finish(
+    project: &Project,
+    loaded: &LoadedSweep,
+    call: &Call,
+    executor: &dyn Executor,
+    jobs: NonZeroUsize,
+    shown: &Shown,
+    verbose: bool,
+) -> Result<Exit, Failure> {
+    let LoadedSweep { sweep, grid } = loaded;
     let console = output::console(verbose);
-    let live = Live::new(&sweep, &grid, metric, jobs, &console);
-    let call = run::stop_at_failure(&project, &everything, jobs, cancelled)?;
-    let report = run::make(&project, &Call { keep_going: args.keep_going, observer: &live, ..call }, &console)?;
+    let live = Live::new(sweep, grid, shown.metric, jobs, &console);
+    let Call { site, keep_going, cancelled, .. } = *call;
+    let (forced, selected) = (call.forced.clone(), call.selected.clone());
+    let call = Call { site, keep_going, forced, selected, cancelled, observer: &live };
+    let report = run::make(project, executor, &call, &console)?;
     live.end();
 
     let found: HashMap<String, Evaluation> =
         Results::of_report(&report)?.evaluations.into_iter().map(|found| (found.stage, found.evaluation)).collect();
-    let table = Table::of_sweep(&sweep, &grid, metric, &found);
-    match if args.json { Format::Json } else { args.format } {
+    let table = Table::of_sweep(sweep, grid, shown.metric, &found);
+    match if shown.json { Format::Json } else { shown.format } {
         Format::Json => output::print_json(&table)?,
         Format::Csv => output::print(&table.csv())?,
         Format::Markdown => output::print(&(notice(&found, true) + &table.markdown()))?,
         Format::Text => output::print(&(notice(&found, false) + &tables::comparison(&table)))?,
     }
-    Ok(run::conclude_with_hint(&report, &project))
+    Ok(run::conclude_with_hint(&report, project))
 }
 
 /// The metric that a user names.

@@ -127,7 +127,8 @@ mod tests {
         };
         let cells: Vec<Cell> =
             (0..12).map(|at| Cell { values: vec![at / 6, at / 3 % 2, at % 3], stages: Default::default() }).collect();
-        let pipeline = Pipeline { name: "p".into(), stages: Default::default(), golden: None };
+        let pipeline =
+            Pipeline { name: "p".into(), stages: Default::default(), golden: None, resources: Default::default() };
         let grid = Grid { cells, pipeline };
         Table::of_cells(&sweep, &grid, metric, |cell| {
             let values = &grid.cells[cell].values;

@@ -110,7 +110,16 @@ fn encode_split(log: &RawLog, split: &Split) -> Encoded {
 
 /// Splits and encodes a log as `Preprocess` does.
 pub(super) fn encoded(log: RawLog, valid: Valid, test: Test) -> (Encoded, Split) {
-    let stage = Preprocess { from: "download".into(), valid, test, by: By::Row, seed: 0, fill: None, max_bad_rows: 0 };
+    let stage = Preprocess {
+        from: "download".into(),
+        valid,
+        test,
+        by: By::Row,
+        seed: 0,
+        fill: None,
+        max_bad_rows: 0,
+        resources: Default::default(),
+    };
     let split = split(&log.given(By::Row).unwrap(), &stage).unwrap();
     (encode_split(&log, &split), split)
 }

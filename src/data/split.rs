@@ -246,7 +246,16 @@ mod tests {
     use super::*;
 
     fn stage(valid: Valid, test: Test, seed: u64) -> Preprocess {
-        Preprocess { from: "download".into(), valid, test, by: By::Row, seed, fill: None, max_bad_rows: 0 }
+        Preprocess {
+            from: "download".into(),
+            valid,
+            test,
+            by: By::Row,
+            seed,
+            fill: None,
+            max_bad_rows: 0,
+            resources: Default::default(),
+        }
     }
 
     const GIVEN: Given = Given { rows: 1000, test_from: Some(600), groups: None, times: None };

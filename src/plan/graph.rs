@@ -8,7 +8,7 @@ use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::{Dfs, EdgeRef, Reversed};
 
-use crate::spec::Pipeline;
+use crate::spec::{Pipeline, Resources};
 use crate::stage::Work;
 
 /// The stages of a pipeline in topological order. Wherever a stage is meant by a number, it is its place in this order.
@@ -27,6 +27,8 @@ pub struct Node {
     pub work: Box<dyn Work>,
     /// The stages it reads, by the field that names them.
     pub inputs: Vec<(Cow<'static, str>, usize)>,
+    /// What it asks of a cluster.
+    pub resources: Resources,
 }
 
 /// The stages form no graph that could be run.
@@ -79,7 +81,13 @@ impl Graph {
     /// When a reference points nowhere or stages wait for each other, which checking the pipeline file reports first.
     pub fn of_pipeline(pipeline: &Pipeline) -> Result<Self, GraphError> {
         let stages = pipeline.stages.iter();
-        Self::new(&pipeline.name, stages.map(|(name, stage)| (name.clone(), Box::new(stage.clone()) as _)).collect())
+        let stages = stages.map(|(name, stage)| (name.clone(), Box::new(stage.clone()) as _)).collect();
+        let mut graph = Self::new(&pipeline.name, stages)?;
+        for node in &mut graph.nodes {
+            let own = pipeline.stages.get(&node.name).map(|stage| stage.resources());
+            node.resources = own.map_or_else(Resources::default, |own| own.or(&pipeline.resources));
+        }
+        Ok(graph)
     }
 
     /// The graph of some stages; those that may run in any order keep the one they are given in.
@@ -109,7 +117,7 @@ impl Graph {
             .enumerate()
             .map(|(i, ((name, work), inputs))| {
                 let inputs = inputs.into_iter().map(|(field, input)| (field, place[input])).collect();
-                (place[i], Node { name, work, inputs })
+                (place[i], Node { name, work, inputs, resources: Resources::default() })
             })
             .collect();
         nodes.sort_by_key(|(place, _)| *place);

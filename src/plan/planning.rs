@@ -71,6 +71,8 @@ pub enum Reason {
     Fetches(String),
     /// An earlier run of it was stopped and left checkpoints.
     Unfinished,
+    /// In the words of the process that ran it.
+    Told(String),
 }
 
 impl fmt::Display for Reason {
@@ -83,6 +85,7 @@ impl fmt::Display for Reason {
             Reason::Forced => f.write_str("forced"),
             Reason::Fetches(file) => write!(f, "fetches `{file}`"),
             Reason::Unfinished => f.write_str("goes on from a checkpoint"),
+            Reason::Told(words) => f.write_str(words),
         }
     }
 }

@@ -39,6 +39,14 @@ pub fn to_ron<T: serde::Serialize>(value: &T) -> String {
     options.to_string(value).expect("the language's own types always serialise")
 }
 
+/// Reads what [`to_ron`] wrote.
+///
+/// # Errors
+/// When another version of this program wrote it, which knew other parts of the language.
+pub fn of_ron<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, ron::error::SpannedError> {
+    ron::Options::default().with_default_extension(ron::extensions::Extensions::UNWRAP_VARIANT_NEWTYPES).from_str(text)
+}
+
 /// Declares an open set of named things as an enum of one newtype variant each.
 ///
 /// `registry! { /// docs  pub enum Balancer { Famo(loss::Famo), .. } }` yields the enum with its

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::cores::Cores;
-use super::{Call, Console};
+use super::{Call, Console, Observer};
 use crate::plan::{Graph, Node, Reason, Record, Site, reasons, recipe};
 use crate::stage::{Context, Inputs, Provision, StageError};
 use crate::store::{Artifact, Draft, Finished, KeyLock, LockAttempt, Lookup, Recipe, Store, StoreError};
@@ -47,12 +47,26 @@ enum Trust {
     Stat,
     /// One whose every byte is right.
     Digests,
-    /// None: the call forces the stage to run.
-    Nothing,
+    /// None: the call forces the stage to run, from its beginning unless `resumed`.
+    Nothing {
+        /// Whether checkpoints count: they are those of an earlier start of this call.
+        resumed: bool,
+    },
+}
+
+impl Trust {
+    /// For a stage that the call forces to run, or not.
+    fn of(forced: bool, resumed: bool) -> Self {
+        if forced { Self::Nothing { resumed } } else { Self::Stat }
+    }
+
+    fn is_forced(self) -> bool {
+        matches!(self, Self::Nothing { .. })
+    }
 }
 
 /// All that making needs, and what has been made so far.
-pub(super) struct Maker<'a> {
+pub struct Maker<'a> {
     pub(super) graph: &'a Graph,
     pub(super) store: &'a Store,
     pub(super) record: &'a Record,
@@ -60,7 +74,7 @@ pub(super) struct Maker<'a> {
     pub(super) forced: &'a [bool],
     pub(super) cancelled: &'a AtomicBool,
     pub(super) console: &'a Console,
-    cores: &'a Cores,
+    observer: &'a dyn Observer,
     made: Mutex<Vec<Option<Made>>>,
 }
 
@@ -71,11 +85,10 @@ impl<'a> Maker<'a> {
         record: &'a Record,
         call: &'a Call<'a>,
         console: &'a Console,
-        cores: &'a Cores,
     ) -> Self {
         let made = Mutex::new(vec![None; graph.nodes().len()]);
-        let Call { site, cancelled, .. } = *call;
-        Self { graph, store, record, site, forced: &call.forced, cancelled, console, cores, made }
+        let Call { site, cancelled, observer, .. } = *call;
+        Self { graph, store, record, site, forced: &call.forced, cancelled, console, observer, made }
     }
 
     /// What every stage came to.
@@ -83,19 +96,47 @@ impl<'a> Maker<'a> {
         self.made.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Brings a stage up to date; all stages that it reads must be made.
-    pub(super) fn make(&self, stage: usize) -> Result<Made, StageError> {
-        self.make_trusting(stage, if self.forced[stage] { Trust::Nothing } else { Trust::Stat })
+    /// Brings a stage up to date on some of the cores; all stages that it reads must be made.
+    pub(super) fn make(&self, stage: usize, cores: &Cores) -> Result<Made, StageError> {
+        self.make_trusting(stage, Trust::of(self.forced[stage], false), cores)
     }
 
-    fn make_trusting(&self, stage: usize, trust: Trust) -> Result<Made, StageError> {
+    /// As [`Self::make`], after an earlier start of the same call was stopped: a forced stage goes on from its checkpoints.
+    pub(super) fn make_on(&self, stage: usize, cores: &Cores) -> Result<Made, StageError> {
+        self.make_trusting(stage, Trust::of(self.forced[stage], true), cores)
+    }
+
+    /// Finds the artifact of a stage without making it; all stages that it reads must be found. `how` is how it came to be,
+    /// where that is known.
+    pub(super) fn find(&self, stage: usize, how: Option<How>) -> Result<Option<Made>, StageError> {
+        match self.store.lookup(self.recipe(stage)?.key())? {
+            Lookup::Intact(artifact) => Ok(Some(self.publish(stage, artifact, how.unwrap_or(How::UpToDate)))),
+            Lookup::Absent | Lookup::Damaged(_) => Ok(None),
+        }
+    }
+
+    /// Tells everybody who wants to know what came of a stage.
+    pub(super) fn tell(&self, stage: usize, result: Result<Made, StageError>) -> Result<(), StageError> {
+        let name = self.name(stage);
+        match &result {
+            Ok(made) => self.observer.made(name, made),
+            Err(StageError::Interrupted) => self.console.say(name, "interrupted"),
+            Err(_) => {
+                self.console.say(name, "failed");
+                self.observer.failed(name);
+            }
+        }
+        result.map(drop)
+    }
+
+    fn make_trusting(&self, stage: usize, trust: Trust, cores: &Cores) -> Result<Made, StageError> {
         self.provide(stage)?;
         if trust == Trust::Stat
             && let Lookup::Intact(artifact) = self.store.lookup(self.recipe(stage)?.key())?
         {
             return Ok(self.publish(stage, artifact, How::UpToDate));
         }
-        self.verify_inputs(stage)?;
+        self.verify_inputs(stage, cores)?;
         // Verifying may have remade an input with another content.
         let recipe = self.recipe(stage)?;
         tracing::debug!(stage = self.name(stage), key = %recipe.key(), ?recipe, "out of date");
@@ -107,9 +148,9 @@ impl<'a> Maker<'a> {
         {
             found = Lookup::Damaged(what);
         }
-        let why = reasons(&recipe, &found, self.last(stage), trust == Trust::Nothing, self.store);
+        let why = reasons(&recipe, &found, self.last(stage), trust.is_forced(), self.store);
         match found {
-            Lookup::Intact(artifact) if trust != Trust::Nothing => {
+            Lookup::Intact(artifact) if !trust.is_forced() => {
                 let how = if waited { How::Shared } else { How::UpToDate };
                 return Ok(self.publish(stage, artifact, how));
             }
@@ -122,11 +163,11 @@ impl<'a> Maker<'a> {
             }
             Lookup::Intact(_) | Lookup::Absent => {}
         }
-        self.run(stage, recipe, &lock, why, trust)
+        self.run(stage, recipe, &lock, why, trust, cores)
     }
 
     /// Fetches the files that the stage reads and that are not there: its key depends on what they hold.
-    fn provide(&self, stage: usize) -> Result<(), StageError> {
+    pub(super) fn provide(&self, stage: usize) -> Result<(), StageError> {
         let node = self.node(stage);
         let lacking = node.work.lacking(self.site.root);
         if lacking.is_empty() {
@@ -141,12 +182,12 @@ impl<'a> Maker<'a> {
 
     /// Reads every byte of the stage's inputs; a damaged one is remade first. This runs before the stage's own lock is
     /// taken, so locks are only ever waited for with none held.
-    fn verify_inputs(&self, stage: usize) -> Result<(), StageError> {
+    fn verify_inputs(&self, stage: usize, cores: &Cores) -> Result<(), StageError> {
         for source in self.graph.sources(stage) {
             match self.artifact(source)?.verify() {
                 Ok(()) => {}
                 Err(StoreError::Damaged { .. }) => {
-                    self.make_trusting(source, Trust::Digests).inspect_err(|_| {
+                    self.make_trusting(source, Trust::Digests, cores).inspect_err(|_| {
                         self.console.say(self.name(source), "could not be made again");
                     })?;
                 }
@@ -189,19 +230,20 @@ impl<'a> Maker<'a> {
         lock: &KeyLock,
         reasons: Vec<Reason>,
         trust: Trust,
+        cores: &Cores,
     ) -> Result<Made, StageError> {
         let node = self.node(stage);
         let listed: Vec<String> = reasons.iter().map(Reason::to_string).collect();
         self.console.say(&node.name, &format!("runs ({})", listed.join(", ")));
         let inputs = self.inputs(stage)?;
-        let scratch = self.store.open_scratch(lock, trust == Trust::Nothing)?;
+        let scratch = self.store.open_scratch(lock, trust == Trust::Nothing { resumed: false })?;
         let draft = Draft::new(self.store, lock)?;
         let start = Instant::now();
         let outcome = {
             let progress = self.console.stage(&node.name);
             let cx = self.context(&progress, &scratch);
             let inputs = Inputs(inputs.iter().map(|(field, artifact)| (*field, artifact)).collect());
-            self.cores.run(|| node.work.run(&cx, &inputs, &draft))??
+            cores.run(|| node.work.run(&cx, &inputs, &draft))??
         };
         if self.recipe(stage)? != recipe {
             return Err(StageError::failed("a file that this stage reads changed while it ran")
@@ -214,8 +256,17 @@ impl<'a> Maker<'a> {
         if let Err(error) = self.store.remove_scratch(lock) {
             tracing::warn!(%error, "checkpoints of a finished stage stay");
         }
-        self.console.say(&node.name, &format!("done in {:.1} s{}", took.as_secs_f64(), after_colon(&artifact)));
-        Ok(self.publish(stage, artifact, How::Ran { reasons, took }))
+        let made = self.publish(stage, artifact, How::Ran { reasons, took });
+        self.say_done(stage);
+        Ok(made)
+    }
+
+    /// Says that a stage ran, and what came of it.
+    pub(super) fn say_done(&self, stage: usize) {
+        if let Some(Made { artifact, how: How::Ran { took, .. } }) = &self.made()[stage] {
+            let text = format!("done in {:.1} s{}", took.as_secs_f64(), after_colon(artifact));
+            self.console.say(self.name(stage), &text);
+        }
     }
 
     fn context<'b>(&'b self, progress: &'b super::console::StageProgress<'b>, scratch: &'b Path) -> Context<'b> {
@@ -235,6 +286,11 @@ impl<'a> Maker<'a> {
     fn artifact(&self, stage: usize) -> Result<Artifact, StageError> {
         let made = self.made()[stage].as_ref().map(|made| made.artifact.clone());
         made.ok_or_else(|| StageError::failed(format!("`{}` is not made yet", self.name(stage))))
+    }
+
+    /// Whether a stage has its artifact.
+    pub(super) fn is_made(&self, stage: usize) -> bool {
+        self.made()[stage].is_some()
     }
 
     fn publish(&self, stage: usize, artifact: Artifact, how: How) -> Made {

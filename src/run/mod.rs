@@ -5,13 +5,16 @@ mod console;
 mod cores;
 mod executor;
 mod golden;
+mod local;
 mod maker;
 mod report;
 mod results;
+pub mod slurm;
 
 pub use console::Console;
-pub use executor::{Call, Observer, execute};
+pub use executor::{Call, Executor, ExecutorError, Observer, execute};
 pub use golden::{Comparison as GoldenComparison, GoldenError, GoldenMetrics, Line, Verdict as GoldenVerdict};
+pub use local::Local;
 pub use maker::{How, Made};
 pub use report::{Ending, Report, StageReport, StageResult};
 pub use results::{Results, ResultsError, StageEvaluation, StagePredictions, StageTables, StageToy};

@@ -1,11 +1,10 @@
 //! What came of a run.
 
-use std::error::Error;
 use std::fmt;
-use std::iter::successors;
 
 use serde_json::{Value, json};
 
+use super::executor::Stopped;
 use super::{How, Made};
 use crate::plan::{Graph, Record, StageRecord};
 use crate::stage::StageError;
@@ -49,6 +48,11 @@ pub enum StageResult {
     },
     /// The user stopped it.
     Interrupted,
+    /// It is made elsewhere, and nobody waited for it.
+    Away {
+        /// What makes it.
+        by: String,
+    },
     /// The user stopped the run before it began, or another stage failed and the call is not to keep going.
     NotStarted,
     /// The call left it out.
@@ -70,10 +74,11 @@ impl Report {
     pub(super) fn new(
         graph: &Graph,
         made: Vec<Option<Made>>,
-        stopped: Vec<StageResult>,
+        stopped: Vec<Option<Stopped>>,
         selected: &[bool],
         cancelled: bool,
     ) -> Self {
+        let stopped = not_made(graph, stopped);
         let results = made.into_iter().zip(stopped).zip(selected).map(|((made, stopped), &selected)| match made {
             Some(made) if !matches!(stopped, StageResult::Failed(_)) => StageResult::Made(made),
             _ if selected => stopped,
@@ -86,6 +91,11 @@ impl Report {
             .map(|(node, result)| StageReport { name: node.name.clone(), kind: node.work.kind(), result })
             .collect();
         Self { pipeline: graph.pipeline.clone(), stages, unrecorded: None, cancelled }
+    }
+
+    /// Whether stages are made elsewhere, and nobody waited.
+    pub fn away(&self) -> bool {
+        self.stages.iter().any(|stage| matches!(stage.result, StageResult::Away { .. }))
     }
 
     /// How the run ended; an interruption outweighs a failure, because the next run will come to the failure again.
@@ -129,6 +139,26 @@ impl Report {
     }
 }
 
+/// What became of every stage, had none come to an artifact.
+fn not_made(graph: &Graph, stopped: Vec<Option<Stopped>>) -> Vec<StageResult> {
+    let mut results: Vec<StageResult> = Vec::with_capacity(stopped.len());
+    for (stage, stopped) in stopped.into_iter().enumerate() {
+        let by = graph.sources(stage).into_iter().find_map(|source| match &results[source] {
+            StageResult::Failed(_) => Some(graph.nodes()[source].name.clone()),
+            StageResult::Blocked { by } => Some(by.clone()),
+            _ => None,
+        });
+        results.push(match (stopped, by) {
+            (Some(Stopped::Failed(StageError::Interrupted)), _) => StageResult::Interrupted,
+            (Some(Stopped::Failed(error)), _) => StageResult::Failed(error),
+            (_, Some(by)) => StageResult::Blocked { by },
+            (Some(Stopped::Away { by }), None) => StageResult::Away { by },
+            (None, None) => StageResult::NotStarted,
+        });
+    }
+    results
+}
+
 impl StageReport {
     /// What it made, if it did.
     pub fn made(&self) -> Option<&Made> {
@@ -153,9 +183,7 @@ impl StageReport {
                 json["summary"] = json!(manifest.summary);
             }
             StageResult::Failed(error) => {
-                let first: &dyn Error = error;
-                let chain = successors(Some(first), |&error| error.source());
-                json["error"] = chain.map(|error| error.to_string()).collect();
+                json["error"] = json!(error.chain());
                 if let Some(hint) = error.remedy() {
                     json["hint"] = json!(hint);
                 }
@@ -163,7 +191,7 @@ impl StageReport {
                     json["field"] = json!(field);
                 }
             }
-            StageResult::Blocked { by } => json["by"] = json!(by),
+            StageResult::Blocked { by } | StageResult::Away { by } => json["by"] = json!(by),
             StageResult::Interrupted | StageResult::NotStarted | StageResult::LeftOut => {}
         }
         json
@@ -180,6 +208,7 @@ impl StageResult {
             StageResult::Failed(_) => "failed",
             StageResult::Blocked { .. } => "blocked",
             StageResult::Interrupted => "interrupted",
+            StageResult::Away { .. } => "away",
             StageResult::NotStarted => "not-started",
             StageResult::LeftOut => "left-out",
         }
@@ -192,6 +221,7 @@ impl fmt::Display for StageResult {
             StageResult::Made(Made { how: How::UpToDate, .. }) => f.write_str("up to date"),
             StageResult::Made(Made { how: How::Shared, .. }) => f.write_str("made by another run"),
             StageResult::Blocked { by } => write!(f, "not run: needs `{by}`"),
+            StageResult::Away { by } => f.write_str(by),
             StageResult::NotStarted => f.write_str("not started"),
             StageResult::LeftOut => f.write_str("left out"),
             other => f.write_str(other.word()),

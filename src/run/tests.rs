@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, SystemTime};
 
-use super::{Call, Console, Ending, How, Made, Observer, Report, execute};
+use super::{Call, Console, Ending, How, Local, Made, Observer, Report, execute};
 use crate::plan::{Graph, Plan, Record, Site, plan};
 use crate::stage::fake::Fake;
 use crate::stage::{Device, Outcome, StageError};
@@ -106,7 +106,6 @@ impl Lab {
         let record = Record::load(&store, "lab").unwrap();
         let call = Call {
             site: Site { root: self.folder.path(), device: Device::Cpu, digests: &digests, offline: self.offline },
-            jobs: NonZeroUsize::new(jobs).unwrap(),
             keep_going,
             forced: self.flags(&graph, forced),
             selected: match until {
@@ -116,7 +115,8 @@ impl Lab {
             cancelled: &self.cancelled,
             observer,
         };
-        execute(&graph, &store, &record, &call, &Console::lines(Log(self.said.clone()))).unwrap()
+        let executor = Local { jobs: NonZeroUsize::new(jobs).unwrap() };
+        execute(&graph, &store, &record, &executor, &call, &Console::lines(Log(self.said.clone()))).unwrap()
     }
 
     /// Runs everything and gives the names of the stages that ran.

@@ -28,7 +28,7 @@ fn bare<T: Serialize>(value: &T) -> Node {
 
 impl Stage {
     /// What decides this stage's result beside its inputs: every parameter with its canonical value, defaults included,
-    /// references to other stages left out. Comments, layout, the order of fields and ways of writing don't show.
+    /// references to other stages and `resources` left out. Comments, layout, the order of fields and ways of writing don't show.
     ///
     /// Names of structs' fields and of variants make the path, as in `optimizer.Adam.lr` → `0.001`; lists, tuples and
     /// variants without named fields are values: `metrics` → `[Auc,LogLoss]`, `valid` → `FromTest(0.5)`.
@@ -39,7 +39,9 @@ impl Stage {
         let nameless = self.with_references(|_| String::new());
         if let Kind::Struct { body: Body::Fields(fields), .. } = bare(&nameless).kind {
             for (name, value) in fields {
-                if !references.iter().any(|reference| reference.field == name.text) {
+                let decides =
+                    name.text != "resources" && !references.iter().any(|reference| reference.field == name.text);
+                if decides {
                     flatten(name.text, &value, &mut parameters);
                 }
             }

@@ -11,6 +11,7 @@ use super::pipeline::{
     BuildModel, By, Compare, Download, Evaluate, Fill, Init, Pipeline, Predict, Preprocess, Reference, Stage, Test,
     Toy, Valid,
 };
+use super::resources::Resources;
 use super::suggest::{did_you_mean, listed};
 use super::syntax::{Kind, Node, Span, shortened};
 use crate::balance::Balancer;
@@ -27,7 +28,9 @@ pub fn check(pipeline: &Pipeline, tree: &Node, written: &Node, faulty: &[Span]) 
     check.names();
     check.references(&kinds(written));
     check.cycles();
+    check.resources(&["resources"], &pipeline.resources);
     for (name, stage) in &pipeline.stages {
+        check.resources(&["stages", name, "resources"], stage.resources());
         match stage {
             Stage::Download(stage) => check.download(name, stage),
             Stage::Preprocess(stage) => check.preprocess(name, stage),
@@ -96,6 +99,13 @@ impl<'a> Check<'a> {
     /// Whether something within the node could not be decoded.
     fn is_faulty(&self, node: &Node) -> bool {
         self.faulty.iter().any(|span| node.span.covers(*span))
+    }
+
+    fn resources(&mut self, path: &[&str], resources: &Resources) {
+        for (field, what, hint) in resources.problems() {
+            let path: Vec<&str> = path.iter().copied().chain(field.split('.')).collect();
+            self.report(Problem::new(what, self.at(&path).head).hint(hint));
+        }
     }
 
     fn names(&mut self) {

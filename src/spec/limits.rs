@@ -53,10 +53,13 @@ const LIMITS: &[Limit] = &[
             "bottom",
             "tower",
             "min_count",
+            "cpus",
         ],
         allows: |x| x >= 1.0,
         words: "at least 1",
     },
+    Limit { names: &["mem_gb"], allows: |x| 0.0 < x && x <= 1e6, words: "above 0 and at most 1,000,000 gigabytes" },
+    Limit { names: &["hours"], allows: |x| 0.0 < x && x <= 1e4, words: "above 0 and at most 10,000 hours" },
     Limit {
         names: &["embed", "bottom", "tower"],
         allows: |x| x <= 65_536.0,

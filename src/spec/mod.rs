@@ -13,6 +13,7 @@ mod limits;
 mod parse;
 mod pipeline;
 mod places;
+mod resources;
 mod set;
 mod suggest;
 mod sweep;
@@ -32,6 +33,7 @@ pub use pipeline::{
     Predict, Preprocess, Reference, Stage, Test, Toy, Train, Valid, WhenMissing,
 };
 pub use places::Places;
+pub use resources::Resources;
 pub use suggest::{did_you_mean, nearest};
 pub use sweep::{Axis, Cell, Choice, Grid, LoadedSweep, Only, Scalar, Significance, Sweep, load_sweep};
 pub use syntax::Span;

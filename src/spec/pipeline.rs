@@ -11,7 +11,7 @@ use crate::fetch::Address;
 use crate::metric::Metric;
 use crate::model::{Arch, Sizes};
 use crate::optim::{Adam, Optimizer};
-use crate::spec::Significance;
+use crate::spec::{Resources, Significance};
 
 /// A whole pipeline file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct Pipeline {
     /// Metrics that `golden check` holds this pipeline to.
     #[serde(default)]
     pub golden: Option<Golden>,
+    /// What its stages ask of a cluster where they do not say so themselves.
+    #[serde(default)]
+    pub resources: Resources,
 }
 
 /// One node of the graph.
@@ -102,6 +105,20 @@ impl Stage {
         }
     }
 
+    /// What it asks of a cluster.
+    pub fn resources(&self) -> &Resources {
+        match self {
+            Stage::Download(s) => &s.resources,
+            Stage::Preprocess(s) => &s.resources,
+            Stage::BuildModel(s) => &s.resources,
+            Stage::Train(s) => &s.resources,
+            Stage::Evaluate(s) => &s.resources,
+            Stage::Predict(s) => &s.resources,
+            Stage::Compare(s) => &s.resources,
+            Stage::Toy(s) => &s.resources,
+        }
+    }
+
     /// The same stage with its references renamed.
     pub fn with_references(&self, rename: impl Fn(&str) -> String) -> Self {
         let mut stage = self.clone();
@@ -134,6 +151,9 @@ pub struct Download {
     /// Files that are fetched from the web when they are not there.
     #[serde(default)]
     pub fetch: Vec<Fetch>,
+    /// What it asks of a cluster.
+    #[serde(default)]
+    pub resources: Resources,
 }
 
 /// Where a file of a data set is fetched from.
@@ -198,6 +218,9 @@ pub struct Preprocess {
     /// How many wrong rows, over all files, are left out and counted; one more is an error.
     #[serde(default)]
     pub max_bad_rows: usize,
+    /// What it asks of a cluster.
+    #[serde(default)]
+    pub resources: Resources,
 }
 
 /// Where the validation rows come from.
@@ -265,6 +288,9 @@ pub struct BuildModel {
     /// Where the initial parameters come from.
     #[serde(default)]
     pub init: Init,
+    /// What it asks of a cluster.
+    #[serde(default)]
+    pub resources: Resources,
 }
 
 /// Where a model's initial parameters come from.
@@ -304,6 +330,9 @@ pub struct Train {
     /// Seed of the row order, dropout and the balancer's own randomness.
     #[serde(default = "one")]
     pub seed: u64,
+    /// What it asks of a cluster.
+    #[serde(default)]
+    pub resources: Resources,
 }
 
 /// Measures a model.
@@ -320,6 +349,9 @@ pub struct Evaluate {
     /// Which rows to measure on.
     #[serde(default)]
     pub on: On,
+    /// What it asks of a cluster.
+    #[serde(default)]
+    pub resources: Resources,
 }
 
 /// Which rows to measure on.
@@ -347,6 +379,9 @@ pub struct Predict {
     /// Columns of the file that are copied beside the probabilities; without any, the rows' numbers stand there.
     #[serde(default)]
     pub keep: Vec<String>,
+    /// What it asks of a cluster.
+    #[serde(default)]
+    pub resources: Resources,
 }
 
 /// Makes one table of several evaluations: a row for each variant, a column for each task (and data set), means over runs,
@@ -368,6 +403,9 @@ pub struct Compare {
     /// When a difference from the baseline counts.
     #[serde(default)]
     pub test: Significance,
+    /// What it asks of a cluster.
+    #[serde(default)]
+    pub resources: Resources,
 }
 
 impl Compare {
@@ -415,6 +453,9 @@ pub struct Toy {
     /// Where to start, `(x1, x2)` each; the five points of the published figures unless others are given.
     #[serde(default = "published_starts")]
     pub starts: Vec<(f64, f64)>,
+    /// What it asks of a cluster.
+    #[serde(default)]
+    pub resources: Resources,
 }
 
 impl Toy {

@@ -261,7 +261,7 @@ mod tests {
         --set t.epochs=:1:10: expected a value, found the end
         --set t..epochs=3:1:3: expected a name, found an empty part of the path | the path is `stage.field`, for example `train.optimizer.lr`
         --set train.epochs=3:1:1: no stage `train` | the stages are `d`, `p`, `m`, `t`, `e`
-        --set t.epocs=3:1:3: no field `epocs` in `t`, which is `Train(..)` | did you mean `epochs`? its fields are `model`, `data`, `balancer`, `optimizer`, `epochs`, `batch`, `patience`, `seed`
+        --set t.epocs=3:1:3: no field `epocs` in `t`, which is `Train(..)` | did you mean `epochs`? its fields are `model`, `data`, `balancer`, `optimizer`, `epochs`, `batch`, `patience`, `seed`, `resources`
         --set t.epochs.x=3:1:10: no `x` in `t.epochs`, which is `50` | `t.epochs` has no parts; set it as a whole: `t.epochs=..`
         --set t.optimizer.momentum=0.9:1:13: no field `momentum` in `t.optimizer`, which is `Adam(..)` | its fields are `lr`, `betas`, `eps`, `weight_decay`
         --set t.optimizer.betas.2=0.9:1:19: no `2` in `t.optimizer.betas`, which is `(0.9,0.999)` | its parts are `0`, `1`
@@ -271,7 +271,7 @@ mod tests {
         --set t.epochs=many:1:10: expected a whole number of at least 0, found the name `many`
         --set t.epochs=3 4:1:12: expected nothing more, found `4`
         --set t.epochs=0:1:10: `epochs` should be at least 1, not 0
-        --set t.sizes=Small:1:3: no field `sizes` in `t`, which is `Train(..)` | its fields are `model`, `data`, `balancer`, `optimizer`, `epochs`, `batch`, `patience`, `seed`
+        --set t.sizes=Small:1:3: no field `sizes` in `t`, which is `Train(..)` | its fields are `model`, `data`, `balancer`, `optimizer`, `epochs`, `batch`, `patience`, `seed`, `resources`
         --set m.sizes=Smal:1:9: unknown value `Smal` | did you mean `Small`? one of these may stand here: `Paper`, `Small`, `Tiny`, `Custom`
         --set t.model="x":1:9: no stage `x` | `model` takes a `BuildModel` or `Train`: `m`
         --set t.model=m:1:9: expected a string, found the name `m` | strings have quotes: `"m"`
@@ -284,7 +284,7 @@ mod tests {
     #[test]
     fn every_wrong_set_is_reported_beside_the_problems_of_the_text() {
         assert_snapshot!(wrong_with(SHORT, &["t.epocs=3", "t.batch=64", "t.seed=-1"]), @"
-        --set t.epocs=3:1:3: no field `epocs` in `t`, which is `Train(..)` | did you mean `epochs`? its fields are `model`, `data`, `balancer`, `optimizer`, `epochs`, `batch`, `patience`, `seed`
+        --set t.epocs=3:1:3: no field `epocs` in `t`, which is `Train(..)` | did you mean `epochs`? its fields are `model`, `data`, `balancer`, `optimizer`, `epochs`, `batch`, `patience`, `seed`, `resources`
         --set t.seed=-1:1:8: expected a whole number of at least 0, found the number `-1`
         ");
         assert_snapshot!(wrong_with(&short_with("Mmoe()", "Mmo()"), &["t.seed=", "x.y=1"]), @"

@@ -245,7 +245,7 @@ fn a_missing_comma_does_not_hide_what_follows() {
     2:2: expected `,` or `)`, found `stages` | separate with `,`
     3:32: expected a string, found the number `3` | strings have quotes: `"3"`
     3:34: expected `,` or `)`, found `epocs` | separate with `,`
-    3:34: unknown field `epocs` of `Train` | did you mean `epochs`? the fields of `Train` are `model`, `data`, `balancer`, `optimizer`, `epochs`, `batch`, `patience`, `seed`
+    3:34: unknown field `epocs` of `Train` | did you mean `epochs`? the fields of `Train` are `model`, `data`, `balancer`, `optimizer`, `epochs`, `batch`, `patience`, `seed`, `resources`
     5:2: expected `,` or `)`, found `golden` | separate with `,`
     5:10: `1x` is no number
     "#);
@@ -287,7 +287,7 @@ fn unknown_names_come_with_the_nearest_spelling() {
     ];
     let all: Vec<String> = cases.iter().map(|(from, to)| wrong(&short_with(from, to))).collect();
     assert_snapshot!(all.join("\n"), @"
-    1:2: unknown field `nmae` of `Pipeline` | did you mean `name`? the fields of `Pipeline` are `name`, `stages`, `golden`
+    1:2: unknown field `nmae` of `Pipeline` | did you mean `name`? the fields of `Pipeline` are `name`, `stages`, `golden`, `resources`
     6:10: unknown stage kind `Evalute` | did you mean `Evaluate`? one of these may stand here: `Download`, `Preprocess`, `BuildModel`, `Train`, `Evaluate`, `Predict`, `Compare`, `Toy`
     4:38: unknown model architecture `mmoe` | did you mean `Mmoe`? one of these may stand here: `SingleTask`, `SharedBottom`, `Omoe`, `Mmoe`, `Ple`, `Aitm`, `Esmm`, `Stem`, `MetaHeac`, `DsMoe`
     4:43: unknown field `expert` of `Mmoe` | did you mean `experts`? the fields of `Mmoe` are `experts`, `dropout`
@@ -418,15 +418,15 @@ fn all_problems_of_a_file_are_reported_at_once() {
     assert_snapshot!(wrong(text), @r#"
     2:11: the pipeline's name may not hold ' ' | use letters, digits, `_`, `-` and `.`; the first is a letter, a digit or `_`
     4:32: unknown data set `AliExpres` | did you mean `AliExpress`? one of these may stand here: `AliExpress`, `CensusIncome`, `Csv`, `Simulated`
-    4:56: unknown field `pth` of `Download` | did you mean `path`? the fields of `Download` are `dataset`, `path`, `when_missing`, `fetch`
+    4:56: unknown field `pth` of `Download` | did you mean `path`? the fields of `Download` are `dataset`, `path`, `when_missing`, `fetch`, `resources`
     5:31: expected a string, found the name `d` | strings have quotes: `"d"`
     5:50: `FromTest` should be a share between 0 and 1, both excluded, not 1.5
-    5:56: unknown field `sed` of `Preprocess` | did you mean `seed`? the fields of `Preprocess` are `from`, `valid`, `test`, `by`, `seed`, `fill`, `max_bad_rows`
+    5:56: unknown field `sed` of `Preprocess` | did you mean `seed`? the fields of `Preprocess` are `from`, `valid`, `test`, `by`, `seed`, `fill`, `max_bad_rows`, `resources`
     6:31: no stage `q` | `data` takes a `Preprocess`: `p`
     6:56: `experts` should be at least 1, not 0
     6:68: expected a number, found the string "high"
     7:63: `lr` should be a positive number, not -1
-    7:68: unknown field `epocs` of `Train` | did you mean `epochs`? the fields of `Train` are `model`, `data`, `balancer`, `optimizer`, `epochs`, `batch`, `patience`, `seed`
+    7:68: unknown field `epocs` of `Train` | did you mean `epochs`? the fields of `Train` are `model`, `data`, `balancer`, `optimizer`, `epochs`, `batch`, `patience`, `seed`, `resources`
     7:85: `1x` is no number
     8:41: `d` is a `Download`, which may not be the `data` of `e` | `data` takes a `Preprocess`: `p`
     8:61: unknown metric `Acc` | did you mean `Auc`? one of these may stand here: `Auc`, `LogLoss`, `Gauc`, `PrAuc`, `Ece`, `CalibrationRatio`

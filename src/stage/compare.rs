@@ -141,6 +141,7 @@ mod tests {
             baseline: Some("Ls".into()),
             single_task: Some("Ls".into()),
             test: Significance::default(),
+            resources: Default::default(),
         };
         let found = [
             vec![evaluation(0.5, 0.6), evaluation(0.7, 0.6)],

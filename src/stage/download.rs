@@ -125,7 +125,13 @@ mod tests {
     use crate::data::{AliExpress, CensusIncome, Country, Like};
 
     fn download(dataset: impl Into<Dataset>, when_missing: WhenMissing) -> Download {
-        Download { dataset: dataset.into(), path: Some("logs".into()), when_missing, fetch: Vec::new() }
+        Download {
+            dataset: dataset.into(),
+            path: Some("logs".into()),
+            when_missing,
+            fetch: Vec::new(),
+            resources: Default::default(),
+        }
     }
 
     const SIMULATE: WhenMissing = WhenMissing::Simulate { rows: 1000, seed: 3 };

@@ -188,6 +188,26 @@ pub enum StageError {
     /// A model's file is wrong.
     #[error(transparent)]
     Checkpoint(#[from] crate::model::CheckpointError),
+    /// It failed in another process, which said so.
+    #[error("{message}")]
+    Told {
+        /// What is wrong.
+        message: String,
+        /// What caused it.
+        source: Option<Box<Cause>>,
+        /// What to do about it.
+        hint: Option<String>,
+        /// The stage's field that is to blame.
+        field: Option<String>,
+    },
+}
+
+/// A cause of an error and its own, in words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Cause {
+    message: String,
+    source: Option<Box<Cause>>,
 }
 
 impl From<Fault> for StageError {
@@ -204,6 +224,14 @@ impl StageError {
         let (is, it) = if files.len() == 1 { ("is", "it") } else { ("are", "them") };
         Self::failed(format!("{} {is} not there, and `--offline` forbids to fetch {it}", files.join(" and ")))
             .hint("run without `--offline`, or put the files there")
+    }
+
+    /// A failure in another process, in its words: what is wrong, and what caused it.
+    pub fn told(words: Vec<String>, hint: Option<String>, field: Option<String>) -> Self {
+        let mut words = words.into_iter();
+        let message = words.next().unwrap_or_else(|| "it did not say why".to_owned());
+        let source = words.rev().fold(None, |source, message| Some(Box::new(Cause { message, source })));
+        Self::Told { message, source, hint, field }
     }
 
     /// A failure without a hint.
@@ -224,16 +252,24 @@ impl StageError {
         match self {
             Self::Failed { hint, .. } => hint.as_deref(),
             Self::Field { hint, .. } => Some(hint),
+            Self::Told { hint, .. } => hint.as_deref(),
             _ => None,
         }
     }
 
     /// The stage's field that is to blame, if one is.
-    pub fn field(&self) -> Option<&'static str> {
+    pub fn field(&self) -> Option<&str> {
         match self {
             Self::Field { field, .. } => Some(field),
+            Self::Told { field, .. } => field.as_deref(),
             _ => None,
         }
+    }
+
+    /// What is wrong, and what caused it.
+    pub fn chain(&self) -> Vec<String> {
+        let first: &dyn std::error::Error = self;
+        std::iter::successors(Some(first), |&error| error.source()).map(ToString::to_string).collect()
     }
 }
 

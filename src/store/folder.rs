@@ -25,6 +25,7 @@ const FORMAT: u32 = 1;
 ///   locks/KEY.lock        held by whoever makes the artifact
 ///   locks/asides.lock     held by all who write other files
 ///   runs/PIPELINE.json    what the last run of a pipeline did
+///   jobs/ID/              what was submitted to a cluster at one time
 ///   file-digests.json     digests of files outside the store
 /// ```
 #[derive(Debug, Clone)]
@@ -95,6 +96,19 @@ impl Store {
     /// When the folder cannot be read.
     pub fn records(&self) -> Result<Vec<PathBuf>, StoreError> {
         list(&self.folder.join("runs"))
+    }
+
+    /// Where submissions to a cluster have their folders.
+    pub fn jobs(&self) -> PathBuf {
+        self.folder.join("jobs")
+    }
+
+    /// The folders of all submissions.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn submissions(&self) -> Result<Vec<PathBuf>, StoreError> {
+        list(&self.jobs())
     }
 
     /// Looks an artifact up, at the cost of one `stat` a file; see [`Artifact::quick_check`].

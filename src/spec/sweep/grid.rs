@@ -1,12 +1,13 @@
 //! The cells of a sweep, and one pipeline of all of them.
 
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 
 use super::Sweep;
 use crate::spec::{Loaded, Pipeline, Problems, Stage, parse};
 
 /// One combination of values.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
     /// Which value of each axis.
     pub values: Vec<usize>,
@@ -64,6 +65,7 @@ impl Grid {
             name: name.to_owned(),
             stages: names.iter().cloned().zip(stages.iter().map(renamed)).collect(),
             golden: None,
+            resources: base.pipeline.resources.clone(),
         };
         let cell = |(values, places): (Vec<usize>, IndexMap<String, usize>)| Cell {
             values,

@@ -224,7 +224,7 @@ fn a_toy_names_balancers_that_make_sense_there() {
     ");
     assert_snapshot!(wrong(&toy("balancers: [Ls()], starts: [(1, 2, 3)], step: 5")), @"
     1:61: expected 2 values in round brackets, found 3
-    1:73: unknown field `step` of `Toy` | did you mean `steps`? the fields of `Toy` are `balancers`, `steps`, `scale`, `optimizer`, `seed`, `starts`
+    1:73: unknown field `step` of `Toy` | did you mean `steps`? the fields of `Toy` are `balancers`, `steps`, `scale`, `optimizer`, `seed`, `starts`, `resources`
     ");
     assert_snapshot!(wrong(&toy("")), @"1:29: missing field `balancers` of `Toy` | `balancers` has no default: add `balancers: ..`");
 }
@@ -292,4 +292,26 @@ fn networks_that_fit_no_memory_are_refused() {
     4:137: expected a whole number of at least 0, found the number `99999999999999999999`
     ");
     read(&short_with("Mmoe()", "Mmoe(experts: 4096), sizes: Custom(embed: 65536, bottom: (65536, 8), tower: (8, 8))"));
+}
+
+#[test]
+fn resources_are_checked_and_are_no_part_of_a_key() {
+    let with = |resources: &str| short_with("model: \"m\"", &format!("resources: ({resources}), model: \"m\""));
+    let asking = with("cpus: 8, mem_gb: 1.5, hours: 0.5, partition: \"long\", extra: [\"--qos=a\"]");
+    let stage = &read(&asking).stages["t"];
+    assert_eq!((stage.resources().cpus, stage.resources().hours), (Some(8), Some(0.5)));
+    assert_eq!(stage.parameters(), read(SHORT).stages["t"].parameters());
+    let set = read_with(SHORT, &["t.resources.hours=4", "resources.partition=\"cpu\""]);
+    assert_eq!(set.stages["t"].resources().hours, Some(4.0));
+    assert_eq!(set.resources.partition.as_deref(), Some("cpu"));
+    assert_snapshot!(wrong(&with("cpus: 0, mem_gb: 0, hours: -1, partition: \"a b\", extra: [\"qos=a\", \"--array=1\"]")), @r#"
+    5:34: `cpus` should be at least 1, not 0
+    5:45: `mem_gb` should be above 0 and at most 1,000,000 gigabytes, not 0
+    5:55: `hours` should be above 0 and at most 10,000 hours, not -1
+    5:70: "a b" is no name of a cluster's partition | a name without spaces, as `sinfo` and `sacctmgr` print it
+    5:85: "qos=a" is no option of `sbatch` | one text an option, as in `extra: ["--qos=long"]`
+    5:94: `--array` is what mtorec itself says to `sbatch` | leave it out
+    "#);
+    assert_snapshot!(wrong(&with("cores: 2")), @"5:28: unknown field `cores` of `Resources` | the fields of `Resources` are `cpus`, `mem_gb`, `gpus`, `hours`, `partition`, `account`, `extra`");
+    assert_snapshot!(wrong(&short_with("(name: \"p\"", "(resources: (account: \"\"), name: \"p\"")), @r#"1:23: "" is no name of a cluster's account | a name without spaces, as `sinfo` and `sacctmgr` print it"#);
 }

@@ -146,6 +146,7 @@ mod tests {
             path: path.map(str::to_owned),
             when_missing: WhenMissing::Fail,
             fetch: vec![fetch("http://a/census-income.data.gz", None), fetch("http://a/b", Some("census-income.test"))],
+            resources: Default::default(),
         }
     }
 

@@ -1,0 +1,51 @@
+//! What happens on the node: one stage of a submission is made, and what came of it is written down.
+
+use super::Submission;
+use crate::plan::{Graph, Record};
+use crate::run::cores::Cores;
+use crate::run::maker::Maker;
+use crate::run::{Call, Console, How};
+use crate::stage::StageError;
+use crate::store::{Store, StoreError};
+
+/// Makes the stage of one task, and says so in the submission's folder. What it reads must be there: the jobs before it made
+/// it. `again` says that an earlier start of this job was stopped.
+///
+/// # Errors
+/// When what came of it cannot be written down; a stage that fails is no error here.
+#[allow(clippy::too_many_arguments)]
+pub fn make_one(
+    submission: &Submission,
+    seat: (usize, u32),
+    stage: usize,
+    again: bool,
+    (graph, store, record): (&Graph, &Store, &Record),
+    call: &Call,
+    console: &Console,
+) -> Result<Result<How, StageError>, StoreError> {
+    submission.forget_outcome(seat)?;
+    let maker = Maker::new(graph, store, record, call, console);
+    let made = find_sources(&maker, stage).and_then(|()| {
+        let cores = Cores::new(rayon::current_num_threads(), 1);
+        if again { maker.make_on(stage, &cores) } else { maker.make(stage, &cores) }
+    });
+    let result = made.map(|made| made.how);
+    if let Some(outcome) = super::submission::Outcome::of(&result) {
+        submission.set_outcome(seat, &outcome)?;
+    }
+    Ok(result)
+}
+
+/// Finds the artifacts of all stages before this one.
+fn find_sources(maker: &Maker, stage: usize) -> Result<(), StageError> {
+    let needed = maker.graph.needed_for(stage);
+    for source in (0..stage).filter(|&source| needed[source]) {
+        if maker.find(source, None)?.is_none() {
+            let name = &maker.graph.nodes()[source].name;
+            let message = format!("the artifact of `{name}`, which this stage needs, is not in the store");
+            let hint = format!("`{}` must be the same folder on all nodes", maker.store.folder().display());
+            return Err(StageError::failed(message).hint(hint));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,35 @@
+#!/bin/bash
+# Makes one stage within a job of Slurm; written and submitted by mtorec.
+# job.sh FOLDER ARRAY REQUEUE: the submission's folder, the array's number in it, and how often a job may start again.
+folder=$1 array=$2 requeue=$3
+# as many threads as cores were given, whatever the node has
+export RAYON_NUM_THREADS="${SLURM_CPUS_PER_TASK:-${SLURM_CPUS_ON_NODE:-1}}"
+
+"$folder/mtorec" job "$folder" "$array" "$SLURM_ARRAY_TASK_ID" &
+stage=$!
+
+short= signalled=
+# the time limit is near: the stage stops at the next safe point, or else where it is, and goes on from its checkpoint
+trap 'short=1 signalled=1; kill -TERM "$stage"; (sleep 30; kill -KILL "$stage") 2>/dev/null &' USR1
+trap 'signalled=1; kill -TERM "$stage"' TERM INT
+
+# a signal ends `wait`, but not the stage
+while true; do
+    signalled=
+    wait "$stage"
+    code=$?
+    [ -n "$signalled" ] || break
+done
+
+# killed (128 and the signal's number), by whomever: `scancel` and the node's end take this script along
+if [ -n "$short" ] && [ "$code" -ne 0 ] && [ "$code" -ne 1 ] || [ "$code" -gt 130 ]; then
+    restarts=${SLURM_RESTART_COUNT:-0}
+    if [ "$restarts" -lt "$requeue" ]; then
+        echo "job ${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID: ended with $code${short:+ as its time ran out}; starts again"
+        # the job keeps its number, so what waits for it goes on waiting
+        scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID" && exit 0
+    else
+        echo "job ${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID: ended with $code${short:+ as its time ran out}, after $restarts restarts"
+    fi
+fi
+exit "$code"

@@ -1,0 +1,325 @@
+//! Stages as jobs of a cluster that Slurm schedules: every stage that must run is one task of a job array, waits for the
+//! stages that it reads, and runs this same program for itself alone, on the store that all nodes share. Keys, locks,
+//! checkpoints and early cut-off are those of any run; Slurm only decides when and where.
+//!
+//! `arrays` says which stage is submitted with which, `submission` what is kept of that on the disk, `follow` what becomes of
+//! it, `job` what happens on the node; `commands` alone speaks with Slurm.
+
+mod arrays;
+mod commands;
+mod follow;
+mod job;
+mod submission;
+
+use std::ffi::OsStr;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+pub use job::make_one;
+pub use submission::{Asked, AskedSweep, Submission};
+
+use super::executor::{Call, Executor, ExecutorError, Stopped};
+use super::maker::Maker;
+use crate::stage::{Device, StageError};
+use crate::store::{Digest, KeyLock, LockAttempt};
+use arrays::{Array, arrange};
+use commands::SlurmError;
+use follow::follow;
+
+/// How long before its time runs out a job is told, in seconds: an epoch is not begun any more, or given up.
+const WARNING_SECONDS: u32 = 60;
+
+/// A cluster.
+pub struct Slurm {
+    /// What to submit, or whom to follow.
+    pub wish: Wish,
+    /// How often a job that was killed or ran out of time may start again.
+    pub requeue: u32,
+    /// Asked when the user wants to stop: whether so many jobs are left to go on.
+    pub leave: Box<dyn Fn(usize) -> bool>,
+}
+
+/// What to do with jobs.
+pub enum Wish {
+    /// Submit what must run, unless it is submitted already.
+    Submit {
+        /// What was asked for.
+        asked: Asked,
+        /// Whether to end as soon as the jobs stand.
+        detach: bool,
+    },
+    /// See to it that what was submitted comes to its end.
+    Follow(Submission),
+    /// Cancel what was submitted.
+    Cancel(Submission),
+}
+
+impl Executor for Slurm {
+    fn run(&self, maker: &Maker, call: &Call) -> Result<Vec<Option<Stopped>>, ExecutorError> {
+        let lock = alone(maker)?;
+        let submission = match &self.wish {
+            Wish::Submit { asked, .. } => running(maker, asked)?,
+            Wish::Follow(submission) | Wish::Cancel(submission) => Some(submission.clone()),
+        };
+        if let Some(submission) = submission {
+            drop(lock);
+            let survey = survey(maker, call, Some(&submission));
+            return match &self.wish {
+                Wish::Submit { detach: true, .. } => Ok(away(maker, survey, &submission)),
+                Wish::Cancel(_) => {
+                    commands::cancel(&submission.submitted().unwrap_or_default(), false).map_err(refused)?;
+                    follow(maker, call, &submission, survey, follow::Mood::Cancelling)
+                }
+                _ => follow(maker, call, &submission, survey, follow::Mood::Patient(&self.leave)),
+            };
+        }
+        let Wish::Submit { asked, detach } = &self.wish else { return Ok(Vec::new()) };
+        let survey = survey(maker, call, None);
+        let failed = survey.stopped.iter().any(Option::is_some);
+        if failed && !call.keep_going || !survey.remaining.contains(&true) {
+            return Ok(survey.stopped);
+        }
+        let submission = self.submit(maker, asked, &survey.remaining)?;
+        drop(lock);
+        let jobs = submission.stages();
+        let what = format!(
+            "{jobs} jobs in {} arrays, submission {}; logs in `{}`",
+            submission.arrays.len(),
+            submission.id,
+            submission.folder().join("logs").display()
+        );
+        maker.console.say("slurm", &what);
+        if *detach {
+            return Ok(away(maker, survey, &submission));
+        }
+        follow(maker, call, &submission, survey, follow::Mood::Patient(&self.leave))
+    }
+}
+
+impl Slurm {
+    /// Submits the remaining stages: all of them, or none.
+    fn submit(&self, maker: &Maker, asked: &Asked, remaining: &[bool]) -> Result<Submission, ExecutorError> {
+        let largest = commands::largest_array().map_err(refused)?;
+        if largest < 2 {
+            return Err(ExecutorError::Refused {
+                message: "this cluster forbids job arrays (its `MaxArraySize` is too small)".to_owned(),
+                hint: None,
+            });
+        }
+        Submission::remove_ended(maker.store, &asked.file)?;
+        let arrays = arrange(maker.graph, remaining, largest - 1);
+        let submission = Submission::create(maker.store, asked, arrays)?;
+        let mut ids = Vec::new();
+        let submitted = self.submit_all(maker, &submission, &mut ids);
+        if let Err(error) = submitted {
+            take_back(&submission, &ids);
+            submission.remove();
+            return Err(error);
+        }
+        Ok(submission)
+    }
+
+    fn submit_all(&self, maker: &Maker, submission: &Submission, ids: &mut Vec<u64>) -> Result<(), ExecutorError> {
+        let folder = submission.folder();
+        let mut held = Vec::new();
+        for (at, array) in submission.arrays.iter().enumerate() {
+            if maker.cancelled.load(Ordering::Relaxed) {
+                return Err(ExecutorError::Interrupted);
+            }
+            let mut options = self.options(maker, submission, at);
+            match array.dependency(ids) {
+                Some(dependency) => options.push(format!("--dependency={dependency}")),
+                // nothing starts before everything stands
+                None => options.push("--hold".to_owned()),
+            }
+            let (number, requeue) = (at.to_string(), self.requeue.to_string());
+            let arguments = [folder.as_os_str(), OsStr::new(&number), OsStr::new(&requeue)];
+            let id = commands::submit(&options, &submission.script(), &arguments).map_err(refused)?;
+            ids.push(id);
+            if array.corresponding.is_none() && array.after.is_empty() {
+                held.push(id);
+            }
+        }
+        submission.set_submitted(ids.clone())?;
+        commands::release(&held).map_err(refused)
+    }
+
+    fn options(&self, maker: &Maker, submission: &Submission, at: usize) -> Vec<String> {
+        let array = &submission.arrays[at];
+        let logs = submission.folder().join("logs").join(format!("{at}-%a.log"));
+        let mut options = vec![
+            format!("--array={}", array.numbers()),
+            format!("--job-name={}", submission.job_name(at)),
+            format!("--output={}", logs.display()),
+            "--open-mode=append".to_owned(),
+            format!("--chdir={}", maker.site.root.display()),
+            "--requeue".to_owned(),
+            "--kill-on-invalid-dep=yes".to_owned(),
+            format!("--signal=B:USR1@{WARNING_SECONDS}"),
+        ];
+        options.extend(asked_of(array, maker));
+        options
+    }
+}
+
+/// The options of `sbatch` for what an array's stages ask for.
+fn asked_of(array: &Array, maker: &Maker) -> Vec<String> {
+    let resources = &array.resources;
+    let mut options = Vec::new();
+    options.extend(resources.cpus.map(|cpus| format!("--cpus-per-task={cpus}")));
+    options.extend(resources.mem_gb.map(|gb| format!("--mem={}M", (gb * 1024.0).ceil() as u64)));
+    options.extend(resources.hours.map(|hours| format!("--time={}", (hours * 60.0).ceil() as u64)));
+    options.extend(resources.partition.as_ref().map(|partition| format!("--partition={partition}")));
+    options.extend(resources.account.as_ref().map(|account| format!("--account={account}")));
+    let computes =
+        maker.graph.nodes().iter().any(|node| node.work.kind() == array.kind && node.work.depends_on_device());
+    let gpus = resources.gpus.unwrap_or(usize::from(computes && maker.site.device != Device::Cpu));
+    if gpus > 0 {
+        options.push(format!("--gres=gpu:{gpus}"));
+    }
+    options.extend(resources.extra.iter().cloned());
+    options
+}
+
+/// What of a pipeline is there, what is not and could be made, and what cannot.
+struct Survey {
+    stopped: Vec<Option<Stopped>>,
+    remaining: Vec<bool>,
+}
+
+/// Looks for the artifact of every stage that takes part, and for the files that stages read. Files that can be fetched are
+/// fetched here: the nodes of a cluster often reach no network.
+fn survey(maker: &Maker, call: &Call, submission: Option<&Submission>) -> Survey {
+    let count = maker.graph.nodes().len();
+    let mut survey =
+        Survey { stopped: std::iter::repeat_with(|| None).take(count).collect(), remaining: vec![false; count] };
+    let mut blocked = vec![false; count];
+    for stage in (0..count).filter(|&stage| call.selected[stage]) {
+        let sources = maker.graph.sources(stage);
+        blocked[stage] = sources.iter().any(|&source| blocked[source] || survey.stopped[source].is_some());
+        if blocked[stage] {
+            continue;
+        }
+        let known = !sources.iter().any(|&source| survey.remaining[source]);
+        match look(maker, stage, known, submission) {
+            Ok(found) => survey.remaining[stage] = !found,
+            Err(error) => {
+                let stopped = maker.tell(stage, Err(error)).err();
+                survey.stopped[stage] = stopped.map(Stopped::Failed);
+            }
+        }
+    }
+    survey
+}
+
+/// Whether a stage's artifact is there; `known` says whether all that it reads is.
+fn look(maker: &Maker, stage: usize, known: bool, submission: Option<&Submission>) -> Result<bool, StageError> {
+    let node = &maker.graph.nodes()[stage];
+    if submission.is_none() {
+        maker.provide(stage)?;
+    }
+    if !known {
+        // what it reads from outside must be there all the same, and better now than after hours
+        node.work.externals(maker.site.root, maker.site.digests)?;
+        return Ok(false);
+    }
+    let told = submission.and_then(|submission| submission.outcome(submission.seat(&node.name)?));
+    if maker.forced[stage] && told.is_none() {
+        return Ok(false);
+    }
+    let how = told.map(submission::Outcome::result).and_then(Result::ok);
+    let Some(made) = maker.find(stage, how)? else { return Ok(false) };
+    maker.tell(stage, Ok(made)).map(|()| true)
+}
+
+/// The submission of the same request whose jobs still wait or run.
+fn running(maker: &Maker, asked: &Asked) -> Result<Option<Submission>, ExecutorError> {
+    let mut same = None;
+    for submission in Submission::unfinished(maker.store)? {
+        if submission.asked.file != asked.file {
+            continue;
+        }
+        let jobs = commands::jobs(|name| submission.array_of(name).is_some()).map_err(refused)?;
+        let ids: Vec<u64> = jobs.iter().filter(|job| job.is_alive()).map(|job| job.id).collect();
+        if submission.submitted().is_none() {
+            // somebody is at it just now, or died over it: then its first jobs are held for ever
+            maker.console.say("slurm", &format!("submission {} was broken off: it is taken back", submission.id));
+            take_back(&submission, &ids);
+            submission.remove();
+        } else if ids.is_empty() {
+            submission.end();
+        } else if submission.asked == *asked {
+            maker.console.say("slurm", &format!("its jobs stand already, submission {}", submission.id));
+            same = Some(submission);
+        } else {
+            return Err(ExecutorError::Refused {
+                message: format!(
+                    "`{}` has {} jobs of another version of it, or of other options, in Slurm (submission {})",
+                    asked.file.display(),
+                    ids.len(),
+                    submission.id
+                ),
+                hint: Some(format!(
+                    "`mtorec attach {0}` waits for them, `mtorec attach {0} --cancel` ends them",
+                    submission.id
+                )),
+            });
+        }
+    }
+    Ok(same)
+}
+
+/// The right to submit jobs of this store: no two calls at once submit the same, and one that was broken off can be told from
+/// one that is under way.
+fn alone(maker: &Maker) -> Result<KeyLock, ExecutorError> {
+    let key = Digest::of_bytes(b"submissions to a cluster");
+    let mut asked = false;
+    loop {
+        match maker.store.try_lock(key, "a submission to Slurm")? {
+            LockAttempt::Held(lock) => return Ok(lock),
+            LockAttempt::Busy(holder) => {
+                if !std::mem::replace(&mut asked, true) {
+                    let holder = holder.map_or_else(|| "another process".to_owned(), |holder| holder.to_string());
+                    maker.console.say("slurm", &format!("waits for {holder}, which submits jobs"));
+                }
+            }
+        }
+        if maker.cancelled.load(Ordering::Relaxed) {
+            return Err(ExecutorError::Interrupted);
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// All remaining stages are in good hands.
+fn away(maker: &Maker, survey: Survey, submission: &Submission) -> Vec<Option<Stopped>> {
+    let Survey { mut stopped, remaining } = survey;
+    let ids = submission.submitted().unwrap_or_default();
+    for stage in (0..remaining.len()).filter(|&stage| remaining[stage]) {
+        stopped[stage] = by_job(submission, &ids, &maker.graph.nodes()[stage].name);
+    }
+    stopped
+}
+
+fn by_job(submission: &Submission, ids: &[u64], stage: &str) -> Option<Stopped> {
+    let (array, task) = submission.seat(stage)?;
+    Some(Stopped::Away { by: format!("job {}_{task} of Slurm", ids.get(array)?) })
+}
+
+/// Cancels what was submitted of a submission, known by its number or, if Slurm took it and could not say so, by its name.
+fn take_back(submission: &Submission, ids: &[u64]) {
+    let mut all = ids.to_vec();
+    if let Ok(jobs) = commands::jobs(|name| submission.array_of(name).is_some()) {
+        all.extend(jobs.iter().filter(|job| job.is_alive()).map(|job| job.id));
+    }
+    all.sort_unstable();
+    all.dedup();
+    if let Err(error) = commands::cancel(&all, false) {
+        tracing::warn!(%error, "jobs that are not wanted stay: `scancel` them");
+    }
+}
+
+fn refused(error: SlurmError) -> ExecutorError {
+    ExecutorError::Refused { hint: Some(error.hint().to_owned()), message: error.to_string() }
+}
