@@ -74,13 +74,12 @@ pub(super) fn follow(
     mood: Mood,
 ) -> Result<Vec<Option<Stopped>>, ExecutorError> {
     let Survey { stopped, remaining } = survey;
-    let fate = |stage: usize| if remaining[stage] { Fate::Open } else { Fate::Closed };
-    let mut fates: Vec<Fate> = (0..remaining.len()).map(fate).collect();
-    for stage in 0..fates.len() {
-        if maker.is_made(stage) {
-            fates[stage] = Fate::Made;
-        }
-    }
+    let fate = |stage: usize| match (maker.is_made(stage), remaining[stage]) {
+        (true, _) => Fate::Made,
+        (false, true) => Fate::Open,
+        (false, false) => Fate::Closed,
+    };
+    let fates = (0..remaining.len()).map(fate).collect();
     let mut follower = Follower {
         maker,
         call,
@@ -166,16 +165,14 @@ impl Follower<'_, '_> {
 
     fn see_running(&mut self, queue: &HashMap<usize, Job>) {
         for stage in (0..self.fates.len()).filter(|&stage| self.fates[stage] == Fate::Open) {
-            match queue.get(&stage) {
-                Some(job) if job.state == "RUNNING" => {
-                    if self.running.insert(stage, job.node.clone()).as_ref() != Some(&job.node) {
-                        self.say(stage, &format!("job {} runs on {}", job.title(), job.node));
-                    }
+            let Some(job) = queue.get(&stage) else { continue };
+            if job.state == "RUNNING" {
+                let before = self.running.insert(stage, job.node.clone());
+                if before.as_ref() != Some(&job.node) {
+                    self.say(stage, &format!("job {} runs on {}", job.title(), job.node));
                 }
-                Some(job) if job.is_pending() && self.running.remove(&stage).is_some() => {
-                    self.say(stage, &format!("job {} was stopped and waits to start again", job.title()));
-                }
-                _ => {}
+            } else if job.is_pending() && self.running.remove(&stage).is_some() {
+                self.say(stage, &format!("job {} was stopped and waits to start again", job.title()));
             }
         }
     }
