@@ -16,7 +16,7 @@ pub(super) enum SlurmError {
         source: std::io::Error,
     },
     /// It refused; Slurm's own words.
-    #[error("`{program}` refuses: {said}")]
+    #[error("`{program}` refuses: {}", if said.is_empty() { "without a word" } else { said.as_str() })]
     Refused {
         /// Which.
         program: &'static str,
@@ -101,8 +101,7 @@ fn call<A: AsRef<OsStr>>(program: &'static str, arguments: impl IntoIterator<Ite
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let said: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let said = if said.is_empty() { output.status.to_string() } else { said.join("; ") };
-    Err(SlurmError::Refused { program, said })
+    Err(SlurmError::Refused { program, said: said.join("; ") })
 }
 
 /// The most tasks that an array may have, or what Slurm allows unless told otherwise.
@@ -148,7 +147,11 @@ pub(super) fn cancel(ids: &[u64], only_pending: bool) -> Result<(), SlurmError> 
         arguments.push("--state=PENDING".to_owned());
     }
     arguments.extend(ids.iter().map(u64::to_string));
-    call("scancel", arguments).map(drop)
+    match call("scancel", arguments) {
+        // quiet of jobs that are gone already, and yet not content
+        Err(SlurmError::Refused { said, .. }) if said.is_empty() => Ok(()),
+        done => done.map(drop),
+    }
 }
 
 /// This user's jobs whose name satisfies, those that ended lately included.
