@@ -4,7 +4,7 @@
 //! balancer, evaluate); `mtorec run` makes true what it says and a second run does only what changed.
 //!
 //! Imports run downwards: `cli → run → plan → stage → (model, balance, optim, data, metric) → nn → tensor`.
-//! `spec` is plain data that anybody may read, `balance` knows nothing of tensors, `store` and `fetch` know no stage.
+//! `spec` is plain data that anybody may read, `balance` knows nothing of tensors, `store`, `fetch` and `remote` know no stage.
 
 pub mod balance;
 pub mod cli;
@@ -20,6 +20,7 @@ pub mod optim;
 pub mod plan;
 pub mod readable;
 pub mod registry;
+pub mod remote;
 pub mod report;
 pub mod run;
 pub mod spec;

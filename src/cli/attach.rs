@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
 use super::project::{Project, RootArg, SelectionArgs, existing_folder, project_folder};
+use super::remote::RemoteArgs;
 use super::{Exit, executor, interrupt, output, run, sweep};
 use crate::readable;
+use crate::run::Call;
 use crate::run::slurm::{Submission, Wish};
 use crate::store::Store;
 
@@ -30,7 +32,8 @@ pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
     let (project, loaded) = Project::of_submission(asked)?;
     let selection = SelectionArgs::of_submission(asked);
     let cancelled = interrupt::listen()?;
-    let call = run::call(&project, &selection, asked.keep_going, cancelled)?;
+    let remote = RemoteArgs::of_submission(asked).open(asked.offline)?;
+    let call = Call { remote: remote.share(), ..run::call(&project, &selection, asked.keep_going, cancelled)? };
     let age = submission.age().map_or_else(String::new, |age| format!(", submitted {} ago", readable::duration(age)));
     output::say(&format!(
         "submission {} of `{}`: {} jobs{age}",

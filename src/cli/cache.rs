@@ -223,6 +223,7 @@ fn gc(args: &GcArgs) -> Result<Exit, Failure> {
             let what = match candidate.what {
                 Garbage::Artifact => "artifact",
                 Garbage::Checkpoint => "checkpoint",
+                Garbage::Incoming => "incoming",
                 Garbage::Damaged => "damaged",
             };
             let (size, age) = (readable::bytes(candidate.bytes), readable::duration(candidate.age));

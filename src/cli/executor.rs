@@ -10,6 +10,7 @@ use super::Exit;
 use super::failure::Failure;
 use super::output;
 use super::project::{Project, SelectionArgs};
+use super::remote::RemoteArgs;
 use crate::registry::to_ron;
 use crate::run::slurm::{Asked, AskedSweep, Slurm, Wish};
 use crate::run::{Executor, ExecutorError, Local};
@@ -59,6 +60,7 @@ impl ExecutorArgs {
         project: &Project,
         sweep: Option<&LoadedSweep>,
         selection: &SelectionArgs,
+        remote: &RemoteArgs,
         keep_going: bool,
     ) -> Result<Box<dyn Executor>, Failure> {
         match self.on {
@@ -87,6 +89,7 @@ impl ExecutorArgs {
                     device: selection.device.clone(),
                     offline: selection.network.offline,
                     keep_going,
+                    remote: remote.asked(),
                 };
                 let wish = Wish::Submit { asked, detach: self.detach };
                 Ok(slurm(wish, self.requeue.unwrap_or(REQUEUE)))

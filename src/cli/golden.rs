@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::project::{Edits, NetworkArg, Project, RootArg, SelectionArgs};
+use super::remote::RemoteArgs;
 use super::{Exit, interrupt, output, run, tables};
 use crate::readable;
-use crate::run::{Ending, GoldenComparison, GoldenError, GoldenMetrics, GoldenVerdict, Results};
+use crate::run::{Ending, GoldenComparison, GoldenError, GoldenMetrics, GoldenVerdict, Results, Share};
 use crate::spec;
 
 #[derive(Debug, clap::Args)]
@@ -41,6 +42,8 @@ struct CheckArgs {
     jobs: NonZeroUsize,
     #[command(flatten)]
     network: NetworkArg,
+    #[command(flatten)]
+    remote: RemoteArgs,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -93,10 +96,11 @@ fn check(args: &CheckArgs, verbose: bool) -> Result<Exit, Failure> {
         .iter()
         .map(|held| GoldenMetrics::read(&held.path).map_err(|error| golden_failure(error, &held.project)))
         .collect::<Result<Vec<_>, _>>()?;
+    let remote = args.remote.open(args.network.offline)?;
     let cancelled = interrupt::listen()?;
     let (mut exit, mut documents) = (Exit::Done, Vec::new());
     for (held, golden) in held.iter().zip(&goldens) {
-        let metrics = match measure(held, args.jobs, args.network, cancelled, verbose)? {
+        let metrics = match measure(held, args.jobs, args.network, remote.share(), cancelled, verbose)? {
             Ok(metrics) => metrics,
             Err(Exit::Interrupted) => return Ok(Exit::Interrupted),
             Err(failed) => {
@@ -125,7 +129,7 @@ fn bless(args: &BlessArgs, verbose: bool) -> Result<Exit, Failure> {
     let cancelled = interrupt::listen()?;
     let mut exit = Exit::Done;
     for held in &held {
-        let metrics = match measure(held, args.jobs, args.network, cancelled, verbose)? {
+        let metrics = match measure(held, args.jobs, args.network, None, cancelled, verbose)? {
             Ok(metrics) => metrics,
             Err(Exit::Interrupted) => return Ok(Exit::Interrupted),
             Err(failed) => {
@@ -149,11 +153,12 @@ fn measure(
     held: &Held,
     jobs: NonZeroUsize,
     network: NetworkArg,
+    remote: Option<Share>,
     cancelled: &AtomicBool,
     verbose: bool,
 ) -> Result<Result<GoldenMetrics, Exit>, Failure> {
     let everything = SelectionArgs::everything(network);
-    let report = run::bring_up_to_date(&held.project, &everything, jobs, cancelled, verbose)?;
+    let report = run::bring_up_to_date(&held.project, &everything, jobs, remote, cancelled, verbose)?;
     if report.ending() != Ending::Done {
         return Ok(Err(run::conclude(&report, &held.project)));
     }

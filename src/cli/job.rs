@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use super::failure::{Failure, print_stage_error};
 use super::project::{Project, SelectionArgs};
+use super::remote::RemoteArgs;
 use super::{Exit, interrupt, output, run};
+use crate::run::Call;
 use crate::run::slurm::{Submission, make_one};
 use crate::stage::StageError;
 use crate::store::Store;
@@ -27,10 +29,12 @@ pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
             submission.id, args.task, args.array
         )));
     };
-    let (project, _) = Project::of_submission(&submission.asked)?;
-    let selection = SelectionArgs::of_submission(&submission.asked);
+    let asked = &submission.asked;
+    let (project, _) = Project::of_submission(asked)?;
+    let selection = SelectionArgs::of_submission(asked);
     let cancelled = interrupt::listen()?;
-    let call = run::call(&project, &selection, false, cancelled)?;
+    let remote = RemoteArgs::of_submission(asked).open(asked.offline)?;
+    let call = Call { remote: remote.share(), ..run::call(&project, &selection, false, cancelled)? };
     let at = project.graph.find(stage)?;
     // Slurm counts how often a job was started again
     let again = std::env::var("SLURM_RESTART_COUNT").is_ok_and(|count| count != "0");

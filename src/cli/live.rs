@@ -33,7 +33,7 @@ struct State {
     left: Vec<usize>,
     failed: Vec<bool>,
     done: usize,
-    /// Cells done that were not done before the sweep started.
+    /// Cells done that had to be computed.
     fresh: usize,
     /// By stage.
     found: HashMap<String, Evaluation>,
@@ -127,7 +127,7 @@ impl Observer for Live<'_> {
                     continue;
                 }
                 state.done += 1;
-                if made.how == How::UpToDate {
+                if matches!(made.how, How::UpToDate | How::Pulled) {
                     continue;
                 }
                 state.fresh += 1;

@@ -20,6 +20,7 @@ mod metrics;
 mod output;
 mod plan;
 mod project;
+mod remote;
 mod report;
 mod run;
 mod sweep;

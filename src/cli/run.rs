@@ -8,8 +8,9 @@ use serde_json::json;
 use super::executor::ExecutorArgs;
 use super::failure::{Failure, print_error, print_stage_error};
 use super::project::{PipelineArgs, Project, Selection, SelectionArgs};
+use super::remote::RemoteArgs;
 use super::{Exit, interrupt, output, tables};
-use crate::run::{Call, Console, Ending, Executor, Local, Report, Results, ResultsError, StageResult, execute};
+use crate::run::{Call, Console, Ending, Executor, Local, Report, Results, ResultsError, Share, StageResult, execute};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -22,6 +23,8 @@ pub(super) struct Args {
     /// After a failure, still run everything that does not depend on it; otherwise no further stage starts.
     #[arg(long)]
     keep_going: bool,
+    #[command(flatten)]
+    remote: RemoteArgs,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -30,9 +33,10 @@ pub(super) struct Args {
 pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
     let project = Project::load(&args.pipeline.file, &args.pipeline.edits)?;
     let one = NonZeroUsize::MIN;
-    let executor = args.executor.executor(one, &project, None, &args.selection, args.keep_going)?;
+    let executor = args.executor.executor(one, &project, None, &args.selection, &args.remote, args.keep_going)?;
+    let remote = args.remote.open(args.selection.network.offline)?;
     let cancelled = interrupt::listen()?;
-    let call = call(&project, &args.selection, args.keep_going, cancelled)?;
+    let call = Call { remote: remote.share(), ..call(&project, &args.selection, args.keep_going, cancelled)? };
     finish(&project, &call, executor.as_ref(), args.json, verbose)
 }
 
@@ -73,10 +77,11 @@ pub(super) fn bring_up_to_date(
     project: &Project,
     args: &SelectionArgs,
     jobs: NonZeroUsize,
+    remote: Option<Share>,
     cancelled: &AtomicBool,
     verbose: bool,
 ) -> Result<Report, Failure> {
-    let call = call(project, args, false, cancelled)?;
+    let call = Call { remote, ..call(project, args, false, cancelled)? };
     make(project, &Local { jobs }, &call, &output::console(verbose))
 }
 
@@ -90,7 +95,7 @@ pub(super) fn call<'a>(
     let selection = project.select(args)?;
     let site = project.site(&selection);
     let Selection { forced, selected, .. } = selection;
-    Ok(Call { site, keep_going, forced, selected, cancelled, observer: &() })
+    Ok(Call { site, keep_going, forced, selected, remote: None, cancelled, observer: &() })
 }
 
 /// Runs what is out of date as a call says.
@@ -104,12 +109,15 @@ pub(super) fn make(
 }
 
 fn text(report: &Report, results: &Results) -> String {
-    let ran = report.stages.iter().filter(|stage| stage.result.word() == "ran").count();
+    let (ran, pulled) = (count(report, "ran"), count(report, "pulled"));
     let current = report.stages.iter().filter(|stage| stage.made().is_some()).count();
-    let headline = if ran == 0 && current == report.stages.len() {
-        format!("{}: every stage is up to date\n\n", report.pipeline)
-    } else {
-        format!("{}: {ran} of {} stages ran\n\n", report.pipeline, report.stages.len())
+    let headline = match (ran, pulled) {
+        (0, 0) if current == report.stages.len() => format!("{}: every stage is up to date\n\n", report.pipeline),
+        (ran, 0) => format!("{}: {ran} of {} stages ran\n\n", report.pipeline, report.stages.len()),
+        (ran, pulled) => {
+            let all = report.stages.len();
+            format!("{}: {ran} of {all} stages ran, {pulled} came from the remote\n\n", report.pipeline)
+        }
     };
     let mut text = headline + &tables::stages(report);
     if report.simulated() && !results.simulated() {

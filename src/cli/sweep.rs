@@ -10,6 +10,7 @@ use super::executor::ExecutorArgs;
 use super::failure::Failure;
 use super::live::Live;
 use super::project::{NetworkArg, Project, RootArg, SelectionArgs};
+use super::remote::RemoteArgs;
 use super::{Exit, interrupt, output, run, tables};
 use crate::comparison::Table;
 use crate::metric::{Evaluation, Metric};
@@ -30,6 +31,8 @@ pub(super) struct Args {
     keep_going: bool,
     #[command(flatten)]
     network: NetworkArg,
+    #[command(flatten)]
+    remote: RemoteArgs,
     #[command(flatten)]
     shown: Shown,
 }
@@ -59,11 +62,14 @@ enum Format {
 pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
     let (project, loaded) = Project::load_sweep(&args.file, &args.root)?;
     is_measured(args.shown.metric, &loaded.grid.pipeline, &args.file)?;
+    let remote = args.remote.open(args.network.offline)?;
     let everything = SelectionArgs::everything(args.network);
-    let executor = args.executor.executor(cores(), &project, Some(&loaded), &everything, args.keep_going)?;
+    let executor =
+        args.executor.executor(cores(), &project, Some(&loaded), &everything, &args.remote, args.keep_going)?;
     let cancelled = interrupt::listen()?;
     output::say(&format!("{} cells, {} stages", loaded.grid.cells.len(), loaded.grid.pipeline.stages.len()));
     let call = run::call(&project, &everything, args.keep_going, cancelled)?;
+    let call = Call { remote: remote.share(), ..call };
     finish(&project, &loaded, &call, executor.as_ref(), args.executor.jobs(cores()), &args.shown, verbose)
 }
 
@@ -80,9 +86,9 @@ pub(super) fn finish(
     let LoadedSweep { sweep, grid } = loaded;
     let console = output::console(verbose);
     let live = Live::new(sweep, grid, shown.metric, jobs, &console);
-    let Call { site, keep_going, cancelled, .. } = *call;
+    let Call { site, keep_going, remote, cancelled, .. } = *call;
     let (forced, selected) = (call.forced.clone(), call.selected.clone());
-    let call = Call { site, keep_going, forced, selected, cancelled, observer: &live };
+    let call = Call { site, keep_going, forced, selected, remote, cancelled, observer: &live };
     let report = run::make(project, executor, &call, &console)?;
     live.end();
 

@@ -25,7 +25,9 @@ pub use error::FetchError;
 use error::Broken;
 use exchange::{Ask, Event};
 use part::Part;
-use proxy::{ProxyFor, proxy_for};
+pub(crate) use proxy::proxy_for;
+
+use proxy::ProxyFor;
 
 /// How often a wait looks whether the user wants to stop.
 const TICK: Duration = Duration::from_millis(50);

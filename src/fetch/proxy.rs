@@ -14,7 +14,7 @@ pub(super) type ProxyFor = fn(&Address) -> Result<Option<Proxy>, FetchError>;
 ///
 /// # Errors
 /// When the variable names none that can be used.
-pub(super) fn proxy_for(address: &Address) -> Result<Option<Proxy>, FetchError> {
+pub(crate) fn proxy_for(address: &Address) -> Result<Option<Proxy>, FetchError> {
     choose(address, |name| env::var(name).ok().filter(|value| !value.trim().is_empty()))
 }
 

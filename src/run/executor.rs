@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::maker::{Made, Maker};
-use super::{Console, Report};
+use super::sharing::Sharing;
+use super::{Console, Report, Share};
 use crate::plan::{Graph, Record, Site};
 use crate::stage::StageError;
 use crate::store::{Store, StoreError};
@@ -18,6 +19,8 @@ pub struct Call<'a> {
     pub forced: Vec<bool>,
     /// Whether a stage takes part, stage by stage; all that it reads must take part too.
     pub selected: Vec<bool>,
+    /// Where artifacts come from and go to, beside the store.
+    pub remote: Option<Share<'a>>,
     /// Set from outside when the user wants to stop.
     pub cancelled: &'a AtomicBool,
     /// Told what comes of the stages.
@@ -96,10 +99,13 @@ pub fn execute(
     console: &Console,
 ) -> Result<Report, ExecutorError> {
     store.clear_leftovers()?;
-    let maker = Maker::new(graph, store, record, call, console);
-    let stopped = executor.run(&maker, call)?;
+    let sharing = Sharing::new(call, console);
+    let maker = Maker::new(graph, store, record, call, console, &sharing);
+    let mut stopped = sharing.during(|| executor.run(&maker, call))?;
     let cancelled = call.cancelled.load(Ordering::Relaxed);
-    let mut report = Report::new(graph, maker.into_made(), stopped, &call.selected, cancelled);
+    let made = maker.into_made();
+    sharing.fail(&mut stopped);
+    let mut report = Report::new(graph, made, stopped, &call.selected, cancelled);
     let new = report.record(record);
     if new != *record {
         report.unrecorded = new.save(store).err();

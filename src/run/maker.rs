@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::cores::Cores;
+use super::sharing::Sharing;
 use super::{Call, Console, Observer};
 use crate::plan::{Graph, Node, Reason, Record, Site, reasons, recipe};
 use crate::stage::{Context, Inputs, Provision, StageError};
@@ -31,6 +32,8 @@ pub enum How {
     UpToDate,
     /// Another run made it while this one waited.
     Shared,
+    /// It came from the remote.
+    Pulled,
     /// The stage ran.
     Ran {
         /// Why.
@@ -75,6 +78,7 @@ pub struct Maker<'a> {
     pub(super) cancelled: &'a AtomicBool,
     pub(super) console: &'a Console,
     observer: &'a dyn Observer,
+    sharing: &'a Sharing<'a>,
     made: Mutex<Vec<Option<Made>>>,
 }
 
@@ -85,10 +89,11 @@ impl<'a> Maker<'a> {
         record: &'a Record,
         call: &'a Call<'a>,
         console: &'a Console,
+        sharing: &'a Sharing<'a>,
     ) -> Self {
         let made = Mutex::new(vec![None; graph.nodes().len()]);
         let Call { site, cancelled, observer, .. } = *call;
-        Self { graph, store, record, site, forced: &call.forced, cancelled, console, observer, made }
+        Self { graph, store, record, site, forced: &call.forced, cancelled, console, observer, sharing, made }
     }
 
     /// What every stage came to.
@@ -106,9 +111,9 @@ impl<'a> Maker<'a> {
         self.make_trusting(stage, Trust::of(self.forced[stage], true), cores)
     }
 
-    /// Finds the artifact of a stage without making it; all stages that it reads must be found. `how` is how it came to be,
-    /// where that is known.
-    pub(super) fn find(&self, stage: usize, how: Option<How>) -> Result<Option<Made>, StageError> {
+    /// Takes over the artifact that another process made of a stage, and `how`, if that is known; all stages that it reads
+    /// must be made.
+    pub(super) fn take_over(&self, stage: usize, how: Option<How>) -> Result<Option<Made>, StageError> {
         match self.store.lookup(self.recipe(stage)?.key())? {
             Lookup::Intact(artifact) => Ok(Some(self.publish(stage, artifact, how.unwrap_or(How::UpToDate)))),
             Lookup::Absent | Lookup::Damaged(_) => Ok(None),
@@ -131,23 +136,15 @@ impl<'a> Maker<'a> {
 
     fn make_trusting(&self, stage: usize, trust: Trust, cores: &Cores) -> Result<Made, StageError> {
         self.provide(stage)?;
-        if trust == Trust::Stat
-            && let Lookup::Intact(artifact) = self.store.lookup(self.recipe(stage)?.key())?
-        {
-            return Ok(self.publish(stage, artifact, How::UpToDate));
+        if let Some(made) = self.find_trusting(stage, trust)? {
+            return Ok(made);
         }
         self.verify_inputs(stage, cores)?;
         // Verifying may have remade an input with another content.
         let recipe = self.recipe(stage)?;
         tracing::debug!(stage = self.name(stage), key = %recipe.key(), ?recipe, "out of date");
         let (lock, waited) = self.wait_for_lock(stage, &recipe)?;
-        let mut found = self.store.lookup(recipe.key())?;
-        if trust == Trust::Digests
-            && let Lookup::Intact(artifact) = &found
-            && let Err(StoreError::Damaged { what, .. }) = artifact.verify()
-        {
-            found = Lookup::Damaged(what);
-        }
+        let found = self.look(&recipe, trust)?;
         let why = reasons(&recipe, &found, self.last(stage), trust.is_forced(), self.store);
         match found {
             Lookup::Intact(artifact) if !trust.is_forced() => {
@@ -164,6 +161,54 @@ impl<'a> Maker<'a> {
             Lookup::Intact(_) | Lookup::Absent => {}
         }
         self.run(stage, recipe, &lock, why, trust, cores)
+    }
+
+    /// The stage's artifact where it need not be made: it is there, or comes from the remote. The files that the stage reads
+    /// must be there, and all stages that it reads be made.
+    pub(super) fn find(&self, stage: usize) -> Result<Option<Made>, StageError> {
+        self.find_trusting(stage, Trust::of(self.forced[stage], false))
+    }
+
+    fn find_trusting(&self, stage: usize, trust: Trust) -> Result<Option<Made>, StageError> {
+        if trust.is_forced() {
+            return Ok(None);
+        }
+        let recipe = self.recipe(stage)?;
+        if trust == Trust::Stat
+            && let Lookup::Intact(artifact) = self.store.lookup(recipe.key())?
+        {
+            return Ok(Some(self.publish(stage, artifact, How::UpToDate)));
+        }
+        if !self.sharing.is_on() {
+            return Ok(None);
+        }
+        // Nothing is verified yet, so the lock is let go again where the remote has nothing: see `verify_inputs`.
+        let (lock, waited) = self.wait_for_lock(stage, &recipe)?;
+        let found = self.look(&recipe, trust)?;
+        if let Lookup::Intact(artifact) = found {
+            let how = if waited { How::Shared } else { How::UpToDate };
+            return Ok(Some(self.publish(stage, artifact, how)));
+        }
+        let Some(artifact) = self.sharing.pull(self.name(stage), self.store, &lock)? else { return Ok(None) };
+        if let Lookup::Damaged(what) = found {
+            let text = format!("its artifact was damaged ({what}); the remote's takes its place");
+            self.console.warn(self.name(stage), &text);
+        }
+        self.forget_unfinished(&lock);
+        self.console.say(self.name(stage), &format!("from the remote{}", after_colon(&artifact)));
+        Ok(Some(self.publish(stage, artifact, How::Pulled)))
+    }
+
+    /// What is in the store under the lock of a recipe's key.
+    fn look(&self, recipe: &Recipe, trust: Trust) -> Result<Lookup, StoreError> {
+        let found = self.store.lookup(recipe.key())?;
+        if trust == Trust::Digests
+            && let Lookup::Intact(artifact) = &found
+            && let Err(StoreError::Damaged { what, .. }) = artifact.verify()
+        {
+            return Ok(Lookup::Damaged(what));
+        }
+        Ok(found)
     }
 
     /// Fetches the files that the stage reads and that are not there: its key depends on what they hold.
@@ -253,12 +298,18 @@ impl<'a> Maker<'a> {
         let simulated = outcome.simulated || inputs.iter().any(|(_, artifact)| artifact.manifest().simulated);
         let finished = Finished { recipe, simulated, summary: outcome.summary, took };
         let artifact = draft.commit(lock, finished)?;
-        if let Err(error) = self.store.remove_scratch(lock) {
-            tracing::warn!(%error, "checkpoints of a finished stage stay");
-        }
+        self.forget_unfinished(lock);
+        self.sharing.push(stage, &node.name, &artifact);
         let made = self.publish(stage, artifact, How::Ran { reasons, took });
         self.say_done(stage);
         Ok(made)
+    }
+
+    /// Removes what a finished stage could have gone on from.
+    fn forget_unfinished(&self, lock: &KeyLock) {
+        if let Err(error) = self.store.remove_scratch(lock) {
+            tracing::warn!(%error, "checkpoints of a finished stage stay");
+        }
     }
 
     /// Says that a stage ran, and what came of it.

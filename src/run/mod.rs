@@ -9,6 +9,7 @@ mod local;
 mod maker;
 mod report;
 mod results;
+mod sharing;
 pub mod slurm;
 
 pub use console::Console;
@@ -18,6 +19,7 @@ pub use local::Local;
 pub use maker::{How, Made};
 pub use report::{Ending, Report, StageReport, StageResult};
 pub use results::{Results, ResultsError, StageEvaluation, StagePredictions, StageTables, StageToy};
+pub use sharing::{Share, Transfer};
 
 #[cfg(test)]
 mod tests;

@@ -204,6 +204,7 @@ impl StageResult {
         match self {
             StageResult::Made(Made { how: How::UpToDate, .. }) => "up-to-date",
             StageResult::Made(Made { how: How::Shared, .. }) => "shared",
+            StageResult::Made(Made { how: How::Pulled, .. }) => "pulled",
             StageResult::Made(Made { how: How::Ran { .. }, .. }) => "ran",
             StageResult::Failed(_) => "failed",
             StageResult::Blocked { .. } => "blocked",
@@ -220,6 +221,7 @@ impl fmt::Display for StageResult {
         match self {
             StageResult::Made(Made { how: How::UpToDate, .. }) => f.write_str("up to date"),
             StageResult::Made(Made { how: How::Shared, .. }) => f.write_str("made by another run"),
+            StageResult::Made(Made { how: How::Pulled, .. }) => f.write_str("from the remote"),
             StageResult::Blocked { by } => write!(f, "not run: needs `{by}`"),
             StageResult::Away { by } => f.write_str(by),
             StageResult::NotStarted => f.write_str("not started"),

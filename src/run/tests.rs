@@ -105,6 +105,7 @@ impl Lab {
         let (graph, store, digests) = (self.graph(), self.store(), FileDigests::default());
         let record = Record::load(&store, "lab").unwrap();
         let call = Call {
+            remote: None,
             site: Site { root: self.folder.path(), device: Device::Cpu, digests: &digests, offline: self.offline },
             keep_going,
             forced: self.flags(&graph, forced),

@@ -61,8 +61,21 @@ impl Draft {
     /// # Errors
     /// When the system refuses; the store is then as it was.
     pub fn commit(self, lock: &KeyLock, finished: Finished) -> Result<Artifact, StoreError> {
-        debug_assert_eq!(lock.key(), finished.recipe.key(), "the lock guards the key that is made");
-        let manifest = Manifest::new(finished, self.flush_files()?);
+        let files = self.flush_files()?;
+        self.publish(lock, Manifest::new(finished, files))
+    }
+
+    /// As [`Draft::commit`], for files that are copies of those of an artifact elsewhere.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] naming the first file that is not as in its manifest; when the system refuses.
+    pub(super) fn commit_copy(self, lock: &KeyLock, manifest: &Manifest) -> Result<Artifact, StoreError> {
+        let files = self.flush_files()?;
+        self.publish(lock, manifest.of_copy(files)?)
+    }
+
+    fn publish(self, lock: &KeyLock, manifest: Manifest) -> Result<Artifact, StoreError> {
+        debug_assert_eq!(lock.key(), manifest.recipe.key(), "the lock guards the key that is made");
         manifest.write(&self.folder.join(Manifest::FILE))?;
         // writing the manifest flushed the folder in which it lies
         let files = self.files();

@@ -21,6 +21,7 @@ const FORMAT: u32 = 1;
 ///   tmp/KEY-…/            artifacts being written
 ///   tmp/.….tmp            other files of the store being written
 ///   scratch/KEY/          checkpoints of a run that has not finished
+///   incoming/KEY/         what has come of an artifact from a remote
 ///   damaged/KEY/          artifacts that were not intact, set aside
 ///   locks/KEY.lock        held by whoever makes the artifact
 ///   locks/asides.lock     held by all who write other files
@@ -173,15 +174,25 @@ impl Store {
         Ok(path)
     }
 
-    /// Removes the scratch folder of a finished artifact.
+    /// Removes the scratch folder of a finished artifact, and what had come of it from elsewhere.
     ///
     /// # Errors
     /// When the system refuses.
     pub fn remove_scratch(&self, lock: &KeyLock) -> Result<(), StoreError> {
-        remove_dir_all(&self.scratch(lock.key()))
+        remove_dir_all(&self.scratch(lock.key()))?;
+        self.remove_incoming(lock)
     }
 
-    /// Removes what processes that died left half-written, and checkpoints of finished artifacts. Whatever a live process is writing is locked, and stays.
+    /// Removes what has come of an artifact from elsewhere.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn remove_incoming(&self, lock: &KeyLock) -> Result<(), StoreError> {
+        remove_dir_all(&self.incoming(lock.key()))
+    }
+
+    /// Removes what processes that died left half-written, and checkpoints and parts of finished artifacts. Whatever a live
+    /// process is writing is locked, and stays.
     ///
     /// # Errors
     /// When the system refuses.
@@ -196,7 +207,7 @@ impl Store {
             }
         }
         // a process may have died between naming an artifact and removing what it was made from
-        for path in list(&self.folder.join("scratch"))? {
+        for path in [list(&self.folder.join("scratch"))?, list(&self.folder.join("incoming"))?].concat() {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let Ok(key) = name.parse::<Digest>() else { continue };
             if self.artifact(key).exists()
@@ -210,6 +221,11 @@ impl Store {
 
     pub(super) fn artifact(&self, key: Digest) -> PathBuf {
         self.folder.join("artifacts").join(key.to_string())
+    }
+
+    /// Where parts of an artifact from elsewhere wait until it is whole.
+    pub(super) fn incoming(&self, key: Digest) -> PathBuf {
+        self.folder.join("incoming").join(key.to_string())
     }
 
     pub(super) fn lock_file(&self, key: Digest) -> PathBuf {
@@ -257,7 +273,7 @@ pub(super) fn list_all(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
         .map_err(StoreError::io("read", folder))
 }
 
-fn create_dir_all(path: &Path) -> Result<(), StoreError> {
+pub(super) fn create_dir_all(path: &Path) -> Result<(), StoreError> {
     fault::at("store.mkdir", || fs::create_dir_all(path)).map_err(StoreError::io("create", path))
 }
 

@@ -27,6 +27,8 @@ pub enum Garbage {
     Artifact,
     /// Checkpoints of a run that never finished.
     Checkpoint,
+    /// Parts of an artifact that never wholly came from a remote.
+    Incoming,
     /// An artifact that was damaged and set aside.
     Damaged,
 }
@@ -53,9 +55,12 @@ impl Store {
     pub fn garbage(&self, reached: &BTreeSet<Digest>, rule: GcRule) -> Result<Vec<Candidate>, StoreError> {
         let mut unreached = Vec::new();
         let mut kept = 0;
-        for (what, folder) in
-            [(Garbage::Artifact, "artifacts"), (Garbage::Checkpoint, "scratch"), (Garbage::Damaged, "damaged")]
-        {
+        for (what, folder) in [
+            (Garbage::Artifact, "artifacts"),
+            (Garbage::Checkpoint, "scratch"),
+            (Garbage::Incoming, "incoming"),
+            (Garbage::Damaged, "damaged"),
+        ] {
             for path in list(&self.folder().join(folder))? {
                 let name = path.file_name().and_then(|name| name.to_str());
                 let Some(key) = name.and_then(|name| name.parse::<Digest>().ok()) else { continue };
@@ -97,6 +102,7 @@ impl Store {
                 remove_dir_all(&to)?;
             }
             Garbage::Checkpoint => self.remove_scratch(&lock)?,
+            Garbage::Incoming => self.remove_incoming(&lock)?,
             Garbage::Damaged => remove_dir_all(&self.folder().join("damaged").join(key.to_string()))?,
         }
         Ok(true)

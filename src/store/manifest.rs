@@ -105,6 +105,14 @@ impl Manifest {
         self.to_json().and_then(|json| store.replace(&path, &json)).map_err(StoreError::io("write", &path))
     }
 
+    /// The manifest as it is written, with its seal.
+    ///
+    /// # Errors
+    /// When it cannot be put into words.
+    pub fn sealed(&self) -> Result<Vec<u8>, StoreError> {
+        self.to_json().map_err(StoreError::io("write", Path::new(Self::FILE)))
+    }
+
     fn to_json(&self) -> io::Result<Vec<u8>> {
         Ok(serde_json::to_vec_pretty(&Sealed { manifest: self.clone(), seal: self.seal() })?)
     }
@@ -114,23 +122,49 @@ impl Manifest {
     /// # Errors
     /// [`StoreError::Damaged`] when it is not the one that was written, [`StoreError::Io`] when it cannot be read.
     pub(super) fn read(path: &Path, key: Digest) -> Result<Self, StoreError> {
-        let damaged = |what: &str| StoreError::Damaged { key, what: what.to_owned() };
         let bytes = match fault::at("manifest.read", || fs::read(path)) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(damaged("its manifest is missing"));
+                return Err(StoreError::Damaged { key, what: "its manifest is missing".to_owned() });
             }
             Err(error) => return Err(StoreError::io("read", path)(error)),
         };
+        Self::unseal(&bytes, key)
+    }
+
+    /// Reads what [`Self::sealed`] wrote, of the artifact with this key.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] when it is not the one that was written.
+    pub fn unseal(bytes: &[u8], key: Digest) -> Result<Self, StoreError> {
+        let damaged = |what: &str| StoreError::Damaged { key, what: what.to_owned() };
         let Sealed { manifest, seal } =
-            serde_json::from_slice(&bytes).map_err(|_| damaged("its manifest cannot be understood"))?;
+            serde_json::from_slice(bytes).map_err(|_| damaged("its manifest cannot be understood"))?;
         if seal != manifest.seal() || manifest.key != key {
             return Err(damaged("its manifest has changed"));
+        }
+        if manifest.recipe.key() != key {
+            return Err(damaged("its recipe is that of another artifact"));
         }
         if let Some(file) = manifest.files.iter().find(|file| !is_plain(&file.name)) {
             return Err(damaged(&format!("it names {:?} as a file of its own", file.name)));
         }
         Ok(manifest)
+    }
+
+    /// The manifest of a copy whose files are these: only the times at which they were written may differ.
+    pub(super) fn of_copy(&self, mut files: Vec<FileEntry>) -> Result<Self, StoreError> {
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        let damaged = |what: String| StoreError::Damaged { key: self.key, what };
+        for (expected, got) in self.files.iter().zip(&files) {
+            if (&expected.name, expected.size, expected.digest) != (&got.name, got.size, got.digest) {
+                return Err(damaged(format!("the bytes of `{}` have changed", expected.name)));
+            }
+        }
+        if files.len() != self.files.len() || content(&files, self.simulated) != self.content {
+            return Err(damaged("its files are not those that its manifest stands for".to_owned()));
+        }
+        Ok(Self { files, ..self.clone() })
     }
 
     fn seal(&self) -> Digest {

@@ -199,7 +199,7 @@ impl Follower<'_, '_> {
             let name = &self.maker.graph.nodes()[stage].name;
             let told = self.submission.seat(name).and_then(|seat| self.submission.outcome(seat));
             let result = match told.map(super::submission::Outcome::result) {
-                Some(Ok(how)) => match self.maker.find(stage, Some(how)) {
+                Some(Ok(how)) => match self.maker.take_over(stage, Some(how)) {
                     Ok(Some(made)) => Some(Ok(made)),
                     Ok(None) if !self.is_overdue(stage) => None,
                     Ok(None) => Some(Err(self.not_shared())),

@@ -4,6 +4,7 @@ use super::Submission;
 use crate::plan::{Graph, Record};
 use crate::run::cores::Cores;
 use crate::run::maker::Maker;
+use crate::run::sharing::Sharing;
 use crate::run::{Call, Console, How};
 use crate::stage::StageError;
 use crate::store::{Store, StoreError};
@@ -24,11 +25,14 @@ pub fn make_one(
     console: &Console,
 ) -> Result<Result<How, StageError>, StoreError> {
     submission.forget_outcome(seat)?;
-    let maker = Maker::new(graph, store, record, call, console);
-    let made = find_sources(&maker, stage).and_then(|()| {
+    let sharing = Sharing::new(call, console);
+    let maker = Maker::new(graph, store, record, call, console, &sharing);
+    let made = sharing.during(|| {
+        find_sources(&maker, stage)?;
         let cores = Cores::new(rayon::current_num_threads(), 1);
         if again { maker.make_on(stage, &cores) } else { maker.make(stage, &cores) }
     });
+    let made = sharing.failure_of(stage).map_or(made, Err);
     let result = made.map(|made| made.how);
     if let Some(outcome) = super::submission::Outcome::of(&result) {
         submission.set_outcome(seat, &outcome)?;
@@ -40,7 +44,7 @@ pub fn make_one(
 fn find_sources(maker: &Maker, stage: usize) -> Result<(), StageError> {
     let needed = maker.graph.needed_for(stage);
     for source in (0..stage).filter(|&source| needed[source]) {
-        if maker.find(source, None)?.is_none() {
+        if maker.take_over(source, None)?.is_none() {
             let name = &maker.graph.nodes()[source].name;
             let message = format!("the artifact of `{name}`, which this stage needs, is not in the store");
             let hint = format!("`{}` must be the same folder on all nodes", maker.store.folder().display());

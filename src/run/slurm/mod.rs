@@ -17,7 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 pub use job::make_one;
-pub use submission::{Asked, AskedSweep, Submission};
+pub use submission::{Asked, AskedRemote, AskedSweep, Submission};
 
 use super::executor::{Call, Executor, ExecutorError, Stopped};
 use super::maker::Maker;
@@ -225,11 +225,12 @@ fn look(maker: &Maker, stage: usize, known: bool, submission: Option<&Submission
         return Ok(false);
     }
     let told = submission.and_then(|submission| submission.outcome(submission.seat(&node.name)?));
-    if maker.forced[stage] && told.is_none() {
-        return Ok(false);
-    }
-    let how = told.map(submission::Outcome::result).and_then(Result::ok);
-    let Some(made) = maker.find(stage, how)? else { return Ok(false) };
+    let found = match told.map(submission::Outcome::result) {
+        Some(Ok(how)) => maker.take_over(stage, Some(how))?,
+        Some(Err(_)) => None,
+        None => maker.find(stage)?,
+    };
+    let Some(made) = found else { return Ok(false) };
     maker.tell(stage, Ok(made)).map(|()| true)
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -36,6 +37,19 @@ pub struct Asked {
     pub offline: bool,
     /// After a failure, whether what does not depend on it still runs.
     pub keep_going: bool,
+    /// What jobs share their artifacts with, beside the store.
+    pub remote: Option<AskedRemote>,
+}
+
+/// A remote that jobs share their artifacts with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedRemote {
+    /// Its address.
+    pub address: String,
+    /// How many seconds it may say nothing before it counts as down.
+    pub timeout: NonZeroU16,
+    /// Whether stages fail when it does.
+    pub required: bool,
 }
 
 /// A sweep, and which stages of the pipeline are whose.
@@ -340,6 +354,7 @@ mod tests {
             device: "cpu".into(),
             offline: false,
             keep_going: false,
+            remote: None,
         }
     }
 

@@ -1,0 +1,113 @@
+//! The remote that a call names.
+
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use super::failure::Failure;
+use super::{Exit, output};
+use crate::remote::{Bounds, Remote, RemoteError, is_folder};
+use crate::run::Share;
+use crate::run::slurm::{Asked, AskedRemote};
+
+/// Which remote, and how patient one is with it.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct RemoteArg {
+    /// A store that machines share: `s3://BUCKET/PREFIX`, `gs://..`, `az://..`, `file:///FOLDER`, with the credentials of
+    /// the usual variables. Nothing after the `=` is no remote.
+    #[arg(long = "remote", value_name = "URL", env = "MTOREC_REMOTE", hide_env_values = true)]
+    pub(super) address: Option<String>,
+    /// How many seconds a remote may say nothing before it counts as down.
+    #[arg(long = "remote-timeout", value_name = "SECONDS", env = "MTOREC_REMOTE_TIMEOUT", default_value = "30")]
+    timeout: NonZeroU16,
+}
+
+/// A remote that helps a run.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct RemoteArgs {
+    #[command(flatten)]
+    remote: RemoteArg,
+    /// Fail when the remote does; otherwise that is told once, and the run goes on without it. With `--offline` only a
+    /// folder is asked.
+    #[arg(long)]
+    remote_required: bool,
+}
+
+/// The remote of a run, if it has one.
+pub(super) struct RunRemote {
+    remote: Option<Remote>,
+    required: bool,
+}
+
+impl RunRemote {
+    /// What the runner is to know.
+    pub(super) fn share(&self) -> Option<Share<'_>> {
+        self.remote.as_ref().map(|remote| Share { remote, required: self.required })
+    }
+}
+
+impl RemoteArg {
+    /// The address, if there is one.
+    fn address(&self) -> Option<&str> {
+        self.address.as_deref().map(str::trim).filter(|address| !address.is_empty())
+    }
+
+    /// Opens it, if there is one.
+    pub(super) fn open(&self) -> Result<Option<Remote>, Failure> {
+        let bounds = Bounds::of_silence(Duration::from_secs(self.timeout.get().into()));
+        Ok(self.address().map(|address| Remote::open(address, bounds)).transpose()?)
+    }
+}
+
+impl RemoteArgs {
+    /// For jobs of a cluster, which open it themselves.
+    pub(super) fn asked(&self) -> Option<AskedRemote> {
+        let address = self.remote.address()?.to_owned();
+        Some(AskedRemote { address, timeout: self.remote.timeout, required: self.remote_required })
+    }
+
+    /// What a submission asked for.
+    pub(super) fn of_submission(asked: &Asked) -> Self {
+        let (remote, remote_required) = match asked.remote.clone() {
+            Some(AskedRemote { address, timeout, required }) => {
+                (RemoteArg { address: Some(address), timeout }, required)
+            }
+            None => (RemoteArg { address: None, timeout: NonZeroU16::MIN }, false),
+        };
+        Self { remote, remote_required }
+    }
+
+    /// Opens it, if there is one that may be asked.
+    pub(super) fn open(&self, offline: bool) -> Result<RunRemote, Failure> {
+        let unasked = self.remote.address().is_some_and(|address| offline && !is_folder(address));
+        if self.remote_required && (unasked || self.remote.address().is_none()) {
+            let why = if unasked { "`--offline` forbids to ask the remote" } else { "no remote is named" };
+            return Err(Failure::call(format!("{why}, and `--remote-required` needs it"))
+                .hint("leave one of the two out, or name a remote: `--remote s3://BUCKET/PREFIX`, `file:///FOLDER`"));
+        }
+        if unasked {
+            output::say("the remote is not asked: `--offline`");
+            return Ok(RunRemote { remote: None, required: false });
+        }
+        Ok(RunRemote { remote: self.remote.open()?, required: self.remote_required })
+    }
+}
+
+impl From<RemoteError> for Failure {
+    fn from(error: RemoteError) -> Self {
+        let (exit, hint) = match &error {
+            RemoteError::Address(_) => (Exit::Wrong, error.hint()),
+            RemoteError::Interrupted => (Exit::Interrupted, None),
+            other => (Exit::Failed, other.hint()),
+        };
+        match error {
+            RemoteError::Store(error) => error.into(),
+            error => {
+                let failure = Self::trouble(exit, error);
+                match hint {
+                    Some(hint) => failure.hint(hint),
+                    None => failure,
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,434 @@
+//! Putting and getting between stores, by way of a service in memory that is watched and disturbed, and of a folder.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use object_store::memory::InMemory;
+use object_store::{
+    CopyOptions, Error, GetRange, GetResult, ListResult, MultipartUpload, PutMode, PutMultipartOptions, PutOptions,
+    PutPayload, PutResult, Result,
+};
+
+use super::*;
+use crate::store::{Artifact, Draft, Finished, Incoming, KeyLock, LockAttempt, Lookup, Recipe, Store};
+
+/// A service in memory that notes what it is asked.
+#[derive(Debug, Default)]
+struct Spy {
+    inner: InMemory,
+    asked: Mutex<Vec<String>>,
+    /// Whether it fails at everything.
+    down: AtomicBool,
+    /// Whether it knows no conditions, as some services do not.
+    plain: bool,
+}
+
+impl std::fmt::Display for Spy {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str("a spy")
+    }
+}
+
+impl Spy {
+    fn heard(&self, what: &str, at: &Path) -> Result<()> {
+        lock(&self.asked).push(format!("{what} {}", at.parts().nth(3).unwrap().as_ref()));
+        if self.down.load(Ordering::Relaxed) {
+            return Err(Error::Generic { store: "spy", source: "out of order".into() });
+        }
+        Ok(())
+    }
+
+    /// What it was asked since the last time.
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut lock(&self.asked))
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Spy {
+    async fn put_opts(&self, at: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        let create = matches!(options.mode, PutMode::Create);
+        self.heard(if create { "create" } else { "put" }, at)?;
+        if create && self.plain {
+            return Err(Error::NotImplemented { operation: "create".into(), implementer: "spy".into() });
+        }
+        self.inner.put_opts(at, payload, options).await
+    }
+
+    async fn put_multipart_opts(&self, at: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        self.heard("put in parts", at)?;
+        self.inner.put_multipart_opts(at, options).await
+    }
+
+    async fn get_opts(&self, at: &Path, options: GetOptions) -> Result<GetResult> {
+        let what = match (&options.range, options.head) {
+            (_, true) => "head".to_owned(),
+            (Some(GetRange::Offset(from)), _) => format!("get from {from}"),
+            _ => "get".to_owned(),
+        };
+        self.heard(&what, at)?;
+        self.inner.get_opts(at, options).await
+    }
+
+    fn delete_stream(&self, at: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(at)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+/// A machine with its store.
+struct Machine {
+    _folder: tempfile::TempDir,
+    store: Store,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        Self { _folder: folder, store }
+    }
+
+    fn lock(&self, key: Digest) -> KeyLock {
+        match self.store.try_lock(key, "a test").unwrap() {
+            LockAttempt::Held(lock) => lock,
+            LockAttempt::Busy(_) => panic!("nobody else is here"),
+        }
+    }
+
+    /// An artifact of these files, which are all that its recipe tells from others.
+    fn make(&self, files: &[(&str, &[u8])]) -> Artifact {
+        let parameters = files.iter().map(|(name, bytes)| ((*name).into(), Digest::of_bytes(bytes).to_string()));
+        let recipe = Recipe {
+            kind: "Fake".into(),
+            revision: 1,
+            device: None,
+            parameters: parameters.collect(),
+            inputs: BTreeMap::new(),
+            files: BTreeMap::new(),
+        };
+        let lock = self.lock(recipe.key());
+        let draft = Draft::new(&self.store, &lock).unwrap();
+        files.iter().for_each(|(name, bytes)| draft.write(name, bytes).unwrap());
+        let took = Duration::from_millis(1500);
+        draft.commit(&lock, Finished { recipe, simulated: true, summary: "fake".into(), took }).unwrap()
+    }
+
+    fn pull(&self, remote: &Remote, key: Digest) -> std::result::Result<Option<Artifact>, RemoteError> {
+        remote.pull(&self.store, &self.lock(key), &())
+    }
+
+    /// What is wrong with the remote's artifact; nothing of it is left here then.
+    fn damage(&self, remote: &Remote, key: Digest) -> String {
+        let Err(RemoteError::Damaged { what, .. }) = self.pull(remote, key) else { panic!("it is not damaged") };
+        assert!(matches!(self.store.lookup(key).unwrap(), Lookup::Absent));
+        assert!(!self.store.folder().join("incoming").join(key.to_string()).exists());
+        what
+    }
+}
+
+fn remote(spy: &Arc<Spy>) -> Remote {
+    Remote::of_service(Arc::clone(spy) as _, Path::from("some/where"), "spy://".to_owned(), "").unwrap()
+}
+
+fn path(object: &Object) -> Path {
+    object.path(&Path::from("some/where"))
+}
+
+impl Spy {
+    fn bytes(&self, object: &Object) -> Vec<u8> {
+        let get = async { self.inner.get(&path(object)).await.unwrap().bytes().await.unwrap() };
+        futures_util::FutureExt::now_or_never(get).expect("memory is there at once").to_vec()
+    }
+
+    fn set(&self, object: &Object, bytes: &[u8]) {
+        let path = path(object);
+        let put = self.inner.put_opts(&path, PutPayload::from(bytes.to_vec()), PutOptions::default());
+        futures_util::FutureExt::now_or_never(put).expect("memory is there at once").unwrap();
+    }
+
+    fn remove(&self, object: &Object) {
+        let path = path(object);
+        futures_util::FutureExt::now_or_never(self.inner.delete(&path)).expect("memory is there at once").unwrap();
+    }
+}
+
+const FILES: [(&str, &[u8]); 3] = [("a", b"hello"), ("b", b""), ("c", b"hello")];
+
+#[test]
+fn what_one_machine_put_another_gets_as_it_was() {
+    let (spy, here, there) = (Arc::new(Spy::default()), Machine::new(), Machine::new());
+    let made = here.make(&FILES);
+    let key = made.manifest().key;
+    let ours = remote(&spy);
+    assert!(matches!(there.pull(&ours, key), Ok(None)));
+    assert_eq!(spy.asked(), ["get artifacts"]);
+
+    assert_eq!(ours.push(&made, &()).unwrap(), Pushed::New { bytes: 5 });
+    let [head, put] = ["head files", "put files"];
+    assert_eq!(spy.asked(), ["head artifacts", head, put, head, put, head, "create artifacts"], "equal files go once");
+    assert_eq!(ours.push(&made, &()).unwrap(), Pushed::Present);
+    assert_eq!(spy.asked(), ["head artifacts"]);
+
+    let got = there.pull(&remote(&spy), key).unwrap().expect("it is there");
+    assert_eq!(spy.asked(), ["get artifacts", "get files", "get files"], "what is empty need not come");
+    got.verify().unwrap();
+    let without_times = |artifact: &Artifact| {
+        let mut manifest = artifact.manifest().clone();
+        manifest.files.iter_mut().for_each(|file| file.modified_ns = 0);
+        manifest
+    };
+    assert_eq!(without_times(&got), without_times(&made));
+    let Lookup::Intact(found) = there.store.lookup(key).unwrap() else { panic!("it is in the store") };
+    assert_eq!(fs::read(found.file("c").unwrap()).unwrap(), b"hello");
+    assert_eq!(ours.keys(&()).unwrap(), [key]);
+}
+
+#[test]
+fn a_large_file_goes_in_parts() {
+    let (spy, here, there) = (Arc::new(Spy::default()), Machine::new(), Machine::new());
+    let large: Vec<u8> = (0..(17 << 20) + 3).map(|at: u32| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let made = here.make(&[("large", &large)]);
+    remote(&spy).push(&made, &()).unwrap();
+    assert_eq!(spy.asked(), ["head artifacts", "head files", "put in parts files", "create artifacts"]);
+    let got = there.pull(&remote(&spy), made.manifest().key).unwrap().unwrap();
+    assert!(fs::read(got.file("large").unwrap()).unwrap() == large);
+}
+
+#[test]
+fn damage_of_any_kind_is_seen_and_what_is_put_next_takes_its_place() {
+    let (here, there) = (Machine::new(), Machine::new());
+    let made = here.make(&FILES);
+    let key = made.manifest().key;
+    let (file, manifest) = (Object::file(Digest::of_bytes(b"hello")), Object::manifest(key));
+    type Harm<'a> = &'a dyn Fn(&Spy);
+    let harms: [(&str, Harm); 6] = [
+        ("`a` has 4 bytes instead of 5", &|spy| spy.set(&file, b"hell")),
+        ("`a` has 6 bytes instead of 5", &|spy| spy.set(&file, b"hello!")),
+        ("the bytes of `a` have changed", &|spy| spy.set(&file, b"hallo")),
+        ("`a` is missing", &|spy| spy.remove(&file)),
+        ("its manifest has changed", &|spy| {
+            let text = String::from_utf8(spy.bytes(&manifest)).unwrap();
+            spy.set(&manifest, text.replace("\"simulated\": true", "\"simulated\": false").as_bytes());
+        }),
+        ("its manifest cannot be understood", &|spy| spy.set(&manifest, &spy.bytes(&manifest)[..50])),
+    ];
+    for (expected, harm) in harms {
+        let spy = Arc::new(Spy::default());
+        let remote = remote(&spy);
+        remote.push(&made, &()).unwrap();
+        harm(&spy);
+        let what = there.damage(&remote, key);
+        assert!(what.starts_with(expected), "{expected}: {what}");
+        assert!(matches!(remote.push(&made, &()).unwrap(), Pushed::New { .. }), "{expected}");
+        there.pull(&remote, key).unwrap().expect(expected);
+        there.store.set_aside(&there.lock(key)).unwrap();
+    }
+}
+
+#[test]
+fn an_artifact_under_anothers_name_is_refused() {
+    let (spy, here, there) = (Arc::new(Spy::default()), Machine::new(), Machine::new());
+    let (one, other) = (here.make(&[("a", b"one")]), Digest::of_bytes(b"other"));
+    let remote = remote(&spy);
+    remote.push(&one, &()).unwrap();
+    let manifest = Object::manifest(one.manifest().key);
+    spy.set(&Object::manifest(other), &spy.bytes(&manifest));
+    assert!(there.damage(&remote, other).starts_with("its manifest has changed"));
+
+    // sealed anew by somebody who wants to be believed
+    let forged = |change: &dyn Fn(&mut Manifest)| {
+        let mut manifest = one.manifest().clone();
+        change(&mut manifest);
+        spy.set(&Object::manifest(manifest.key), &manifest.sealed().unwrap());
+        there.damage(&remote, manifest.key)
+    };
+    assert!(forged(&|manifest| manifest.key = other).starts_with("its recipe is that of another artifact"));
+    assert!(forged(&|manifest| manifest.files[0].name = "../../a".into()).starts_with("it names \"../../a\""));
+    assert!(forged(&|manifest| manifest.content = other).starts_with("its files are not those"));
+}
+
+#[test]
+fn what_has_come_is_gone_on_with_and_a_spoilt_part_comes_anew() {
+    let (spy, here, there) = (Arc::new(Spy::default()), Machine::new(), Machine::new());
+    let made = here.make(&[("a", b"hello"), ("b", b"goodbye")]);
+    let key = made.manifest().key;
+    let remote = remote(&spy);
+    remote.push(&made, &()).unwrap();
+    for (before, asked) in [
+        ("goo", &["get artifacts", "get files", "head files", "get from 3 files"][..]),
+        ("bad", &["get artifacts", "get files", "head files", "get from 3 files", "get files", "get files"]),
+        ("more than the whole", &["get artifacts", "get files", "get files"]),
+    ] {
+        let lock = there.lock(key);
+        let incoming = Incoming::open(&there.store, &lock, made.manifest().clone()).unwrap();
+        let folder = there.store.folder().join("incoming").join(key.to_string());
+        fs::write(folder.join(format!("{}-1", Digest::of_bytes(b"goodbye"))), before).unwrap();
+        assert_eq!(incoming.received().unwrap(), before.len() as u64);
+        drop(lock);
+        spy.asked();
+        there.pull(&remote, key).unwrap().unwrap().verify().unwrap();
+        assert_eq!(spy.asked(), asked, "{before}");
+        there.store.set_aside(&there.lock(key)).unwrap();
+    }
+}
+
+#[test]
+fn parts_of_what_was_made_here_after_all_are_cleared() {
+    let (here, there) = (Machine::new(), Machine::new());
+    let key = here.make(&FILES).manifest().key;
+    let lock = there.lock(key);
+    let of = here.store.lookup(key).unwrap();
+    let Lookup::Intact(of) = of else { panic!("it was made") };
+    let incoming = Incoming::open(&there.store, &lock, of.manifest().clone()).unwrap();
+    incoming.part(0).unwrap().append(b"hel").unwrap();
+    drop(lock);
+    let folder = there.store.folder().join("incoming").join(key.to_string());
+    there.store.clear_leftovers().unwrap();
+    assert!(folder.exists(), "the artifact is not there yet");
+    there.make(&FILES);
+    there.store.clear_leftovers().unwrap();
+    assert!(!folder.exists());
+}
+
+#[test]
+fn the_first_of_two_writers_wins_even_where_services_know_no_conditions() {
+    for plain in [false, true] {
+        let (spy, one, two) = (Arc::new(Spy { plain, ..Spy::default() }), Machine::new(), Machine::new());
+        let (first, second) = (one.make(&FILES), two.make(&FILES));
+        let object = Object::manifest(first.manifest().key);
+        remote(&spy).push(&first, &()).unwrap();
+        let before = spy.bytes(&object);
+        assert_eq!(remote(&spy).push(&second, &()).unwrap(), Pushed::Present, "plain: {plain}");
+        assert!(!remote(&spy).put_manifest(&object, second.manifest().sealed().unwrap().into(), false, &()).unwrap());
+        assert_eq!(spy.bytes(&object), before, "plain: {plain}");
+    }
+}
+
+#[test]
+fn after_a_failure_nothing_more_is_asked() {
+    let (spy, here) = (Arc::new(Spy::default()), Machine::new());
+    let made = here.make(&FILES);
+    let remote = remote(&spy);
+    spy.down.store(true, Ordering::Relaxed);
+    let first = remote.push(&made, &()).unwrap_err();
+    assert!(matches!(first, RemoteError::Failed { first: true, .. }));
+    let text = first.to_string();
+    assert!(text.ends_with(".json` of the remote spy://: Generic spy error: out of order"), "{text}");
+    assert_eq!(spy.asked().len(), 1);
+    spy.down.store(false, Ordering::Relaxed);
+    let second = here.pull(&remote, made.manifest().key).unwrap_err();
+    assert!(matches!(second, RemoteError::Failed { first: false, .. }));
+    assert_eq!(second.to_string(), text);
+    assert!(spy.asked().is_empty());
+}
+
+#[test]
+fn what_is_damaged_here_is_not_put() {
+    let (spy, here) = (Arc::new(Spy::default()), Machine::new());
+    let made = here.make(&FILES);
+    let key = made.manifest().key;
+    fs::write(here.store.folder().join(format!("artifacts/{key}/files/a")), b"hallo").unwrap();
+    let error = remote(&spy).push(&made, &()).unwrap_err();
+    assert!(matches!(error, RemoteError::Store(StoreError::Damaged { .. })), "{error}");
+    assert_eq!(spy.asked(), ["head artifacts"]);
+}
+
+#[test]
+fn whoever_stops_gets_away_from_a_remote_that_says_nothing() {
+    struct Stops;
+    impl Watch for Stops {
+        fn cancelled(&self) -> bool {
+            true
+        }
+        fn begin(&self, _: u64) {}
+        fn at(&self, _: u64) {}
+    }
+    let remote = remote(&Arc::default());
+    let never = std::future::pending::<()>();
+    assert!(matches!(remote.wait(&Stops, never), Err(RemoteError::Interrupted)));
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A remote in a folder whose objects have ages.
+struct Shelf {
+    folder: tempfile::TempDir,
+    remote: Remote,
+}
+
+impl Shelf {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let remote = Remote::open(&format!("file://{}", folder.path().display()), Bounds::default()).unwrap();
+        Self { folder, remote }
+    }
+
+    fn age(&self, object: &Object, days: u32) {
+        let file = File::options().write(true).open(self.folder.path().join(&object.0)).unwrap();
+        file.set_modified(SystemTime::now() - DAY * days - Duration::from_secs(60)).unwrap();
+    }
+
+    /// Puts an artifact that is so old, its files included.
+    fn put(&self, machine: &Machine, files: &[(&str, &[u8])], days: u32) -> Digest {
+        let made = machine.make(files);
+        self.remote.push(&made, &()).unwrap();
+        self.age(&Object::manifest(made.manifest().key), days);
+        made.manifest().files.iter().for_each(|file| self.age(&Object::file(file.digest), days));
+        made.manifest().key
+    }
+
+    fn has(&self, object: &Object) -> bool {
+        self.folder.path().join(&object.0).exists()
+    }
+}
+
+#[test]
+fn the_old_and_unreached_go_with_the_files_that_nobody_else_names() {
+    let (shelf, machine) = (Shelf::new(), Machine::new());
+    let reached = shelf.put(&machine, &[("a", b"reached")], 90);
+    let old = shelf.put(&machine, &[("a", b"old"), ("b", b"shared")], 30);
+    let young = shelf.put(&machine, &[("a", b"young"), ("b", b"shared")], 3);
+    // what an interrupted put left, and what one is leaving just now
+    for (name, days) in [("left", 8), ("arriving", 0)] {
+        let object = Object::file(Digest::of_bytes(name.as_bytes()));
+        fs::write(shelf.folder.path().join(&object.0), name).unwrap();
+        shelf.age(&object, days);
+    }
+    let reached = BTreeSet::from([reached]);
+    let collect = |keep: u32, largest, dry_run| {
+        let rule = RemoteRule { keep: DAY * keep, largest, dry_run };
+        let gone = shelf.remote.collect(&reached, rule, &()).unwrap();
+        let keys: Vec<Digest> = gone.artifacts.iter().map(|(key, _)| *key).collect();
+        (keys, gone.files, gone.bytes)
+    };
+    assert_eq!(collect(100, None, true), (vec![], 0, 0));
+    assert_eq!(collect(7, None, true), (vec![old], 2, 7));
+    assert!(shelf.has(&Object::manifest(old)), "only said");
+    assert_eq!(collect(0, None, true), (vec![old, young], 4, 18), "what is arriving stays");
+    assert_eq!(collect(100, Some(30), true), (vec![old], 1, 3), "of 33 bytes");
+    assert_eq!(collect(100, Some(0), true), (vec![old, young], 3, 14), "the reached stays");
+
+    assert_eq!(collect(7, None, false), (vec![old], 2, 7));
+    let file = |text: &str| shelf.has(&Object::file(Digest::of_bytes(text.as_bytes())));
+    assert!(!shelf.has(&Object::manifest(old)) && !file("old") && !file("left"));
+    assert!(shelf.has(&Object::manifest(young)) && file("shared") && file("arriving"));
+    assert_eq!(collect(7, None, false), (vec![], 0, 0));
+    let there = Machine::new();
+    there.pull(&shelf.remote, young).unwrap().unwrap().verify().unwrap();
+}
