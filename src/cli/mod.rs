@@ -116,7 +116,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::main(&args),
         Command::Balance(args) => balance::main(&args),
         Command::List(args) => list::main(&args),
-        Command::Cache(args) => cache::main(&args),
+        Command::Cache(args) => cache::main(&args, verbose),
         Command::Completions(args) => completions::main(&args, Cli::command()),
     };
     let exit = result.unwrap_or_else(|failure: Failure| {

@@ -15,10 +15,17 @@ pub(super) struct RemoteArg {
     /// A store that machines share: `s3://BUCKET/PREFIX`, `gs://..`, `az://..`, `file:///FOLDER`, with the credentials of
     /// the usual variables. Nothing after the `=` is no remote.
     #[arg(long = "remote", value_name = "URL", env = "MTOREC_REMOTE", hide_env_values = true)]
-    pub(super) address: Option<String>,
+    address: Option<String>,
+    #[command(flatten)]
+    patience: PatienceArg,
+}
+
+/// How patient one is with a remote.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct PatienceArg {
     /// How many seconds a remote may say nothing before it counts as down.
     #[arg(long = "remote-timeout", value_name = "SECONDS", env = "MTOREC_REMOTE_TIMEOUT", default_value = "30")]
-    timeout: NonZeroU16,
+    silence: NonZeroU16,
 }
 
 /// A remote that helps a run.
@@ -46,6 +53,11 @@ impl RunRemote {
 }
 
 impl RemoteArg {
+    /// One that was named otherwise.
+    pub(super) fn of(address: &str, patience: PatienceArg) -> Self {
+        Self { address: Some(address.to_owned()), patience }
+    }
+
     /// The address, if there is one.
     fn address(&self) -> Option<&str> {
         self.address.as_deref().map(str::trim).filter(|address| !address.is_empty())
@@ -53,8 +65,15 @@ impl RemoteArg {
 
     /// Opens it, if there is one.
     pub(super) fn open(&self) -> Result<Option<Remote>, Failure> {
-        let bounds = Bounds::of_silence(Duration::from_secs(self.timeout.get().into()));
+        let bounds = Bounds::of_silence(Duration::from_secs(self.patience.silence.get().into()));
         Ok(self.address().map(|address| Remote::open(address, bounds)).transpose()?)
+    }
+
+    /// Opens it for a command that is about nothing else.
+    pub(super) fn open_needed(&self) -> Result<Remote, Failure> {
+        self.open()?.ok_or_else(|| {
+            Failure::call("no remote is named").hint("`--remote s3://BUCKET/PREFIX`, or the variable `MTOREC_REMOTE`")
+        })
     }
 }
 
@@ -62,18 +81,16 @@ impl RemoteArgs {
     /// For jobs of a cluster, which open it themselves.
     pub(super) fn asked(&self) -> Option<AskedRemote> {
         let address = self.remote.address()?.to_owned();
-        Some(AskedRemote { address, timeout: self.remote.timeout, required: self.remote_required })
+        Some(AskedRemote { address, silence: self.remote.patience.silence, required: self.remote_required })
     }
 
     /// What a submission asked for.
     pub(super) fn of_submission(asked: &Asked) -> Self {
-        let (remote, remote_required) = match asked.remote.clone() {
-            Some(AskedRemote { address, timeout, required }) => {
-                (RemoteArg { address: Some(address), timeout }, required)
-            }
-            None => (RemoteArg { address: None, timeout: NonZeroU16::MIN }, false),
+        let (address, silence, remote_required) = match asked.remote.clone() {
+            Some(AskedRemote { address, silence, required }) => (Some(address), silence, required),
+            None => (None, NonZeroU16::MIN, false),
         };
-        Self { remote, remote_required }
+        Self { remote: RemoteArg { address, patience: PatienceArg { silence } }, remote_required }
     }
 
     /// Opens it, if there is one that may be asked.

@@ -134,6 +134,12 @@ impl<'a> Maker<'a> {
         result.map(drop)
     }
 
+    /// A stage's artifact, if it need not be made; `None` too where that cannot be told, as what the stage reads is not there.
+    pub(super) fn obtain(&self, stage: usize) -> Result<Option<Made>, StageError> {
+        let lacking = !self.node(stage).work.lacking(self.site.root).is_empty();
+        if lacking || self.recipe(stage).is_err() { Ok(None) } else { self.find_trusting(stage, Trust::Stat) }
+    }
+
     fn make_trusting(&self, stage: usize, trust: Trust, cores: &Cores) -> Result<Made, StageError> {
         self.provide(stage)?;
         if let Some(made) = self.find_trusting(stage, trust)? {

@@ -81,7 +81,7 @@ impl<'a> Sharing<'a> {
     pub(super) fn pull(&self, stage: &str, store: &Store, lock: &KeyLock) -> Result<Option<Artifact>, StageError> {
         let Some(share) = self.share else { return Ok(None) };
         let progress = self.console.stage(stage);
-        match share.remote.pull(store, lock, &Transfer { progress: &progress, cancelled: self.cancelled }) {
+        match share.remote.pull(store, lock, &Transfer::of_bytes(&progress, self.cancelled)) {
             Ok(found) => Ok(found),
             Err(damaged @ RemoteError::Damaged { .. }) => {
                 self.console.warn(stage, &format!("{damaged}; it is made again, and replaced there"));
@@ -142,7 +142,7 @@ impl<'a> Sharing<'a> {
     fn push_one(&self, stage: &str, artifact: &Artifact) -> Result<(), StageError> {
         let Some(share) = self.share else { return Ok(()) };
         let progress = self.console.stage(stage);
-        match share.remote.push(artifact, &Transfer { progress: &progress, cancelled: self.cancelled }) {
+        match share.remote.push(artifact, &Transfer::of_bytes(&progress, self.cancelled)) {
             Ok(Pushed::New { bytes }) => {
                 let mut state = self.state();
                 state.artifacts += 1;
@@ -187,6 +187,19 @@ pub struct Transfer<'a> {
     pub progress: &'a dyn Progress,
     /// Set when the user wants to stop.
     pub cancelled: &'a AtomicBool,
+    /// What the bar counts: `kB`, or objects one by one.
+    pub unit: &'static str,
+}
+
+impl<'a> Transfer<'a> {
+    /// A transfer of files.
+    pub fn of_bytes(progress: &'a dyn Progress, cancelled: &'a AtomicBool) -> Self {
+        Self { progress, cancelled, unit: "kB" }
+    }
+
+    fn shown(&self, count: u64) -> u64 {
+        if self.unit == "kB" { count / 1000 } else { count }
+    }
 }
 
 impl Watch for Transfer<'_> {
@@ -195,11 +208,11 @@ impl Watch for Transfer<'_> {
     }
 
     fn begin(&self, total: u64) {
-        self.progress.begin(total / 1000, "kB");
+        self.progress.begin(self.shown(total), self.unit);
     }
 
     fn at(&self, done: u64) {
-        self.progress.at(done / 1000, "");
+        self.progress.at(self.shown(done), "");
     }
 }
 

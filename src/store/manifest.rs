@@ -158,7 +158,8 @@ impl Manifest {
         let damaged = |what: String| StoreError::Damaged { key: self.key, what };
         for (expected, got) in self.files.iter().zip(&files) {
             if (&expected.name, expected.size, expected.digest) != (&got.name, got.size, got.digest) {
-                return Err(damaged(format!("the bytes of `{}` have changed", expected.name)));
+                let what = format!("the bytes of `{}` have another digest than {}", expected.name, expected.digest);
+                return Err(damaged(what));
             }
         }
         if files.len() != self.files.len() || content(&files, self.simulated) != self.content {

@@ -15,8 +15,11 @@ mod predicting;
 mod project;
 mod readme;
 mod real_rows;
+mod remote;
 mod report;
 mod running;
+#[path = "../server/s3.rs"]
+mod s3;
 mod searches;
 #[path = "../server/mod.rs"]
 mod server;

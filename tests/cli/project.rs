@@ -99,6 +99,7 @@ impl Project {
             .current_dir(self.folder.path())
             .args(arguments)
             .env_remove("MTOREC_LOG")
+            .env_remove("MTOREC_REMOTE")
             .env("no_proxy", "127.0.0.1")
             .stdin(Stdio::null());
         command

@@ -47,7 +47,7 @@ pub struct AskedRemote {
     /// Its address.
     pub address: String,
     /// How many seconds it may say nothing before it counts as down.
-    pub timeout: NonZeroU16,
+    pub silence: NonZeroU16,
     /// Whether stages fail when it does.
     pub required: bool,
 }
