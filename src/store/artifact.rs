@@ -216,6 +216,28 @@ mod tests {
     }
 
     #[test]
+    fn of_two_who_make_an_artifact_at_once_the_first_counts() {
+        let project = tempfile::tempdir().unwrap();
+        let store = Store::open(project.path()).unwrap();
+        let of = |summary: &str| Finished { summary: summary.into(), ..finished("1") };
+        let lock = lock(&store, of("").recipe.key());
+        let [first, second] = ["first", "second"].map(|summary| {
+            let draft = Draft::new(&store, &lock).unwrap();
+            draft.write("a", summary.as_bytes()).unwrap();
+            draft
+        });
+        let first = first.commit(&lock, of("first")).unwrap();
+        let found = second.commit(&lock, of("second")).unwrap();
+        assert_eq!(found.manifest(), first.manifest(), "others may have read it");
+        assert_eq!(fs::read(found.file("a").unwrap()).unwrap(), b"first");
+        // what is made again on purpose takes the old one's place
+        let again = Draft::new(&store, &lock).unwrap();
+        again.write("a", b"again").unwrap();
+        assert_eq!(again.commit(&lock, of("again")).unwrap().manifest().summary, "again");
+        assert_eq!(fs::read_dir(store.folder().join("tmp")).unwrap().count(), 0);
+    }
+
+    #[test]
     fn a_flipped_bit_is_seen_at_once_or_at_the_latest_when_read() {
         let project = tempfile::tempdir().unwrap();
         let (store, artifact) = store_with_artifact(project.path());

@@ -4,10 +4,13 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::folder::list_all;
-use super::{Store, StoreError};
+use super::lock::{host, knows_no_locks};
+use super::{Digest, Store, StoreError};
 use crate::fault;
 
 /// Replaces a file's content so that a reader, or a crash in the middle, sees the old content or the new one: written
@@ -41,14 +44,17 @@ impl Store {
     fn replace_with(&self, path: &Path, bytes: &[u8], flush: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
         // held by all who write at once, so that nobody takes what they write for a leftover
         let lock = self.asides_lock()?;
-        lock.lock_shared()?;
+        match lock.lock_shared() {
+            Err(error) if !knows_no_locks(&error) => return Err(error),
+            _ => {}
+        }
         write_by_way_of(&self.asides(), path, bytes, flush)
     }
 
     /// Removes the files that processes which died were writing.
     pub(super) fn clear_asides(&self) -> Result<(), StoreError> {
         let folder = self.asides();
-        let dead = list_all(&folder)?.into_iter().filter(|path| path.is_file());
+        let dead = list_all(&folder)?.into_iter().filter(|path| path.is_file() && may_be_left(path));
         let mut dead = dead.peekable();
         if dead.peek().is_none() {
             return Ok(());
@@ -105,14 +111,39 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { fault::at("store.sync_folder", || File::open(folder)?.sync_all()) } else { Ok(()) }
 }
 
-/// A name that no other thread or live process uses.
+/// A name that no other thread, live process or machine uses: several may write to one folder of a shared file system, and
+/// numbers of processes are each machine's own.
 pub(super) fn unique_suffix() -> String {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
-    format!("{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
+    format!("{}-{}-{}", this_host(), std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Stands for this machine in names of files.
+fn this_host() -> &'static str {
+    static HOST: OnceLock<String> = OnceLock::new();
+    HOST.get_or_init(|| Digest::of_bytes(host().as_bytes()).to_string()[..8].to_owned())
+}
+
+/// How old something must be that a process of another machine left half-written. Its lock is free, but locks of a shared
+/// file system are not to be trusted in this: whoever holds it may be at work there. No stage takes so long.
+const FOREIGN_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Whether what lies at this path, named by [`unique_suffix`], may be a leftover once its lock is free.
+pub(super) fn may_be_left(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let host = name.trim_end_matches(".tmp").rsplitn(4, ['-', '.']).nth(2);
+    // earlier versions named no machine
+    if host.is_none_or(|host| host == this_host() || host.len() != this_host().len()) {
+        return true;
+    }
+    let written = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
+    written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age > FOREIGN_AGE))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     #[test]
@@ -136,7 +167,9 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert!(list_all(&store.asides()).unwrap().is_empty());
 
-        let dead = store.asides().join(".1-1.tmp");
+        let elsewhere = store.asides().join(".ffffffff-1-1.tmp");
+        fs::write(&elsewhere, "half").unwrap();
+        let dead = store.asides().join(format!(".{}.tmp", unique_suffix()));
         fs::write(&dead, "half").unwrap();
         let writing = store.asides_lock().unwrap();
         writing.lock_shared().unwrap();
@@ -145,6 +178,31 @@ mod tests {
         drop(writing);
         store.clear_leftovers().unwrap();
         assert!(!dead.exists() && path.exists());
+        assert!(elsewhere.exists(), "another machine may be writing it");
+        age(&elsewhere);
+        store.clear_leftovers().unwrap();
+        assert!(!elsewhere.exists());
+    }
+
+    fn age(path: &Path) {
+        let then = SystemTime::now() - FOREIGN_AGE - Duration::from_secs(60);
+        File::open(path).unwrap().set_modified(then).unwrap();
+    }
+
+    #[test]
+    fn an_artifact_that_another_machine_writes_is_left_alone_until_nobody_can_be_at_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        store.prepare().unwrap();
+        let key = Digest::of_bytes(b"key");
+        let (here, there) = (store.temporary(key), store.asides().join(format!("{key}-ffffffff-7-0")));
+        fs::create_dir(&here).unwrap();
+        fs::create_dir(&there).unwrap();
+        store.clear_leftovers().unwrap();
+        assert!(!here.exists() && there.exists());
+        age(&there);
+        store.clear_leftovers().unwrap();
+        assert!(!there.exists());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::atomic::sync_folder;
 use super::folder::remove_dir_all;
 use super::manifest::modified_ns;
-use super::{Artifact, Digest, FileEntry, Finished, KeyLock, Manifest, Store, StoreError};
+use super::{Artifact, Digest, FileEntry, Finished, KeyLock, Lookup, Manifest, Store, StoreError};
 use crate::fault;
 
 /// The files of an artifact in the making. Dropping it without [`Draft::commit`] removes them.
@@ -21,6 +21,8 @@ pub struct Draft {
     target: PathBuf,
     /// Where an artifact of the same key that is in the way goes before it is removed.
     replaced: PathBuf,
+    /// Whether one was there at the start.
+    replaces: bool,
 }
 
 impl Draft {
@@ -35,6 +37,7 @@ impl Draft {
             folder: store.temporary(key),
             target: store.artifact(key),
             replaced: store.temporary(key),
+            replaces: store.artifact(key).exists(),
         };
         let files = draft.files();
         fault::at("draft.mkdir", || fs::create_dir_all(&files)).map_err(StoreError::io("create", &files))?;
@@ -56,7 +59,8 @@ impl Draft {
     }
 
     /// Flushes every file to the disk, notes its digest, and gives the folder its final name in one rename. An artifact
-    /// of the same key that is there already is replaced.
+    /// of the same key that was there before is replaced. One that somebody else made meanwhile, which can be only where
+    /// locks do not work, counts: others may have read it.
     ///
     /// # Errors
     /// When the system refuses; the store is then as it was.
@@ -80,11 +84,19 @@ impl Draft {
         // writing the manifest flushed the folder in which it lies
         let files = self.files();
         sync_folder(&files).map_err(StoreError::io("flush", &files))?;
+        if !self.replaces
+            && let Some(theirs) = self.made_meanwhile(lock)?
+        {
+            return Ok(theirs);
+        }
         if self.target.exists() {
             fault::at("draft.replace", || fs::rename(&self.target, &self.replaced))
                 .map_err(StoreError::io("replace", &self.target))?;
         }
         if let Err(error) = fault::at("draft.rename", || fs::rename(&self.folder, &self.target)) {
+            if let Some(theirs) = self.made_meanwhile(lock)? {
+                return Ok(theirs);
+            }
             // nothing is in the way any more; what was there is still good
             let _ = fs::rename(&self.replaced, &self.target);
             return Err(StoreError::io("write", &self.target)(error));
@@ -93,6 +105,17 @@ impl Draft {
             sync_folder(parent).map_err(StoreError::io("flush", parent))?;
         }
         Ok(Artifact::new(self.store.clone(), manifest))
+    }
+
+    /// The artifact that somebody else made of the same key while this one was written.
+    fn made_meanwhile(&self, lock: &KeyLock) -> Result<Option<Artifact>, StoreError> {
+        Ok(match self.store.lookup(lock.key())? {
+            Lookup::Intact(theirs) => {
+                tracing::warn!(key = %lock.key(), "another process made the same artifact meanwhile: locks do not work here");
+                Some(theirs)
+            }
+            Lookup::Absent | Lookup::Damaged(_) => None,
+        })
     }
 
     fn files(&self) -> PathBuf {

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::artifact::{Artifact, Lookup};
-use super::atomic::unique_suffix;
+use super::atomic::{may_be_left, unique_suffix};
 use super::{Digest, KeyLock, LockAttempt, Manifest, StoreError};
 use crate::fault;
 
@@ -201,7 +201,9 @@ impl Store {
         for path in list(&self.folder.join("tmp"))? {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let Some(key) = name.get(..64).and_then(|hex| hex.parse::<Digest>().ok()) else { continue };
-            if let LockAttempt::Held(_lock) = self.try_lock(key, "clearing leftovers")? {
+            if may_be_left(&path)
+                && let LockAttempt::Held(_lock) = self.try_lock(key, "clearing leftovers")?
+            {
                 tracing::debug!(path = %path.display(), "removing what a dead process left");
                 remove_dir_all(&path)?;
             }

@@ -1,8 +1,9 @@
 //! One maker an artifact: a file lock a key, which says who holds it and which dies with its holder.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{Read, Seek};
+use std::io::{self, Read, Seek};
 use std::path::Path;
+use std::sync::Once;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{env, fmt};
 
@@ -71,9 +72,28 @@ impl Store {
                 Ok(LockAttempt::Held(lock))
             }
             Err(TryLockError::WouldBlock) => Ok(LockAttempt::Busy(read_holder(&path))),
+            Err(TryLockError::Error(error)) if knows_no_locks(&error) => {
+                static ONCE: Once = Once::new();
+                let folder = self.folder().display();
+                ONCE.call_once(|| {
+                    tracing::warn!(
+                        "the file system of {folder} knows no locks ({error}): runs side by side may make the same artifact \
+                         twice, and the first to finish counts"
+                    );
+                });
+                Ok(LockAttempt::Held(KeyLock { key, file }))
+            }
             Err(TryLockError::Error(error)) => Err(StoreError::io("lock", &path)(error)),
         }
     }
+}
+
+/// Whether the system says that the file system has no locks, or has run out of them, as some that are shared do. Locks
+/// spare work that is done twice; what is whole and what is half never depends on them.
+pub(super) fn knows_no_locks(error: &io::Error) -> bool {
+    /// `ENOLCK` of Linux and of the BSDs and macOS.
+    const NO_LOCKS: i32 = if cfg!(target_os = "linux") { 37 } else { 77 };
+    error.kind() == io::ErrorKind::Unsupported || cfg!(unix) && error.raw_os_error() == Some(NO_LOCKS)
 }
 
 impl KeyLock {
@@ -104,7 +124,7 @@ fn read_holder(path: &Path) -> Option<Holder> {
 }
 
 /// The name of this machine, as well as the standard library can tell.
-fn host() -> String {
+pub(super) fn host() -> String {
     fs::read_to_string("/proc/sys/kernel/hostname")
         .ok()
         .map(|name| name.trim().to_owned())
