@@ -136,6 +136,11 @@ pub(super) fn may_be_left(path: &Path) -> bool {
     if host.is_none_or(|host| host == this_host() || host.len() != this_host().len()) {
         return true;
     }
+    is_old(path)
+}
+
+/// Whether something was last written so long ago that nobody is at it.
+pub(super) fn is_old(path: &Path) -> bool {
     let written = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
     written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age > FOREIGN_AGE))
 }

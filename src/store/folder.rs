@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::artifact::{Artifact, Lookup};
-use super::atomic::{may_be_left, unique_suffix};
+use super::atomic::{is_old, may_be_left, unique_suffix};
 use super::{Digest, KeyLock, LockAttempt, Manifest, StoreError};
 use crate::fault;
 
@@ -202,7 +202,8 @@ impl Store {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let Some(key) = name.get(..64).and_then(|hex| hex.parse::<Digest>().ok()) else { continue };
             if may_be_left(&path)
-                && let LockAttempt::Held(_lock) = self.try_lock(key, "clearing leftovers")?
+                && let LockAttempt::Held(lock) = self.try_lock(key, "clearing leftovers")?
+                && (lock.is_alone() || is_old(&path))
             {
                 tracing::debug!(path = %path.display(), "removing what a dead process left");
                 remove_dir_all(&path)?;
@@ -214,6 +215,7 @@ impl Store {
             let Ok(key) = name.parse::<Digest>() else { continue };
             if self.artifact(key).exists()
                 && let LockAttempt::Held(lock) = self.try_lock(key, "clearing leftovers")?
+                && (lock.is_alone() || is_old(&path))
             {
                 self.remove_scratch(&lock)?;
             }

@@ -18,6 +18,8 @@ pub struct KeyLock {
     key: Digest,
     /// Holds the lock for as long as it is open.
     file: File,
+    /// Whether nobody else can hold it too: not where the file system knows no locks.
+    alone: bool,
 }
 
 /// What became of the wish to hold a lock.
@@ -65,7 +67,7 @@ impl Store {
         let locked = fault::at("lock.lock", || Ok(file.try_lock()));
         match locked.unwrap_or_else(|error| Err(TryLockError::Error(error))) {
             Ok(()) => {
-                let mut lock = KeyLock { key, file };
+                let mut lock = KeyLock { key, file, alone: true };
                 if let Err(error) = lock.sign(what) {
                     tracing::debug!(%error, "a lock does not name its holder");
                 }
@@ -81,7 +83,7 @@ impl Store {
                          twice, and the first to finish counts"
                     );
                 });
-                Ok(LockAttempt::Held(KeyLock { key, file }))
+                Ok(LockAttempt::Held(KeyLock { key, file, alone: false }))
             }
             Err(TryLockError::Error(error)) => Err(StoreError::io("lock", &path)(error)),
         }
@@ -100,6 +102,11 @@ impl KeyLock {
     /// The key it guards.
     pub fn key(&self) -> Digest {
         self.key
+    }
+
+    /// Whether nobody else can hold it too.
+    pub(super) fn is_alone(&self) -> bool {
+        self.alone
     }
 
     /// Writes who holds it, for those who wait.

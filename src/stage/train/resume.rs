@@ -1,5 +1,7 @@
 //! Checkpoints between epochs: everything a run needs to go on to the same bits, in one file written atomically.
 
+use std::io::ErrorKind;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -28,7 +30,12 @@ impl<D: Kernels> Training<'_, D> {
         let path = self.cx.scratch.join(FILE);
         let bytes = self.record().and_then(Record::into_bytes);
         let bytes = bytes.map_err(|problem| StageError::failed(format!("cannot write the checkpoint: {problem}")))?;
-        write_atomically(&path, &bytes).map_err(|source| StageError::Io { action: "cannot write", path, source })
+        let written = write_atomically(&path, &bytes).or_else(|error| match error.kind() {
+            // where locks do not work, another run that made the same has just removed the folder
+            ErrorKind::NotFound => write_atomically(&path, &bytes),
+            _ => Err(error),
+        });
+        written.map_err(|source| StageError::Io { action: "cannot write", path, source })
     }
 
     fn record(&self) -> Result<Record, String> {
