@@ -56,6 +56,7 @@ struct Look {
 fn look(verdict: &Verdict) -> Look {
     let (sign, terminal, fill, word) = match verdict {
         Verdict::UpToDate(_) => ('✓', "32", "#d5f5d5", "up to date"),
+        Verdict::Pulled(_) => ('↓', "36", "#d5f0f5", "in the remote"),
         Verdict::After { own, .. } if own.is_empty() => ('○', "33", "#fff7d6", "depends"),
         Verdict::Run(_) | Verdict::After { .. } => ('●', "34", "#d6e6ff", "will run"),
         Verdict::Impossible(_) | Verdict::Blocked { .. } => ('✗', "31", "#ffd9d6", "cannot run"),

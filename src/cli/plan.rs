@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::failure::{Failure, print_stage_error};
 use super::project::{AnyArgs, Project, SelectionArgs};
+use super::remote::RemoteArg;
 use super::{Exit, output, tables};
 use crate::plan::{Plan, Verdict};
 
@@ -13,6 +14,8 @@ pub(super) struct Args {
     of: AnyArgs,
     #[command(flatten)]
     selection: SelectionArgs,
+    #[command(flatten)]
+    remote: RemoteArg,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -20,7 +23,8 @@ pub(super) struct Args {
 
 pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
     let (project, _) = Project::load_any(&args.of)?;
-    let plan = project.plan(&project.select(&args.selection)?)?;
+    let remote = args.remote.open_for(args.selection.network.offline)?;
+    let plan = project.plan_with(&project.select(&args.selection)?, &RemoteArg::known(remote.as_ref()))?;
     if args.json {
         output::print_json(&to_json(&plan))?
     } else {
@@ -36,12 +40,15 @@ pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
 
 fn text(plan: &Plan) -> String {
     let count = |word: &str| plan.stages.iter().filter(|stage| stage.verdict.word() == word).count();
-    let (run, depend) = (count("run"), count("depends"));
-    let headline = match (run, depend) {
+    let (run, depend, pull) = (count("run"), count("depends"), count("pull"));
+    let mut headline = match (run, depend) {
         (0, 0) if count("up-to-date") == plan.stages.len() => "every stage is up to date".to_owned(),
         (run, 0) => format!("{run} of {} stages to run", plan.stages.len()),
         (run, depend) => format!("{run} of {} stages to run, and up to {depend} after them", plan.stages.len()),
     };
+    if pull > 0 {
+        headline.push_str(&format!(", {pull} to come from the remote"));
+    }
     let rows =
         plan.stages.iter().map(|stage| vec![stage.name.clone(), stage.kind.to_owned(), stage.verdict.to_string()]);
     let columns = [("stage", false), ("kind", false), ("what and why", false)];
@@ -60,6 +67,10 @@ fn to_json(plan: &Plan) -> Value {
             Verdict::UpToDate(artifact) => {
                 json["key"] = json!(artifact.manifest().key);
                 json["simulated"] = json!(artifact.manifest().simulated);
+            }
+            Verdict::Pulled(manifest) => {
+                json["key"] = json!(manifest.key);
+                json["simulated"] = json!(manifest.simulated);
             }
             Verdict::Run(reasons) => json["reasons"] = json!(reasons),
             Verdict::After { stages, own } => {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Exit;
 use super::failure::Failure;
-use crate::plan::{Graph, Plan, Record, Site, plan};
+use crate::plan::{Elsewhere, Graph, Plan, Record, Site, plan};
 use crate::registry::of_ron;
 use crate::run::slurm::Asked;
 use crate::spec::{self, Grid, Loaded, LoadedSweep, Pipeline, Places};
@@ -196,8 +196,13 @@ impl Project {
     }
 
     pub(super) fn plan(&self, selection: &Selection) -> Result<Plan, Failure> {
-        let site = self.site(selection);
-        Ok(plan(&self.graph, &self.store, &self.record, site, &selection.forced, &selection.selected)?)
+        self.plan_with(selection, &|_| None)
+    }
+
+    /// A plan of what would run, and what would come from elsewhere.
+    pub(super) fn plan_with(&self, selection: &Selection, elsewhere: Elsewhere) -> Result<Plan, Failure> {
+        let (site, Selection { forced, selected, .. }) = (self.site(selection), selection);
+        Ok(plan(&self.graph, &self.store, &self.record, site, forced, selected, elsewhere)?)
     }
 }
 

@@ -8,6 +8,7 @@ use super::{Exit, output};
 use crate::remote::{Bounds, Remote, RemoteError, is_folder};
 use crate::run::Share;
 use crate::run::slurm::{Asked, AskedRemote};
+use crate::store::{Digest, Manifest};
 
 /// Which remote, and how patient one is with it.
 #[derive(Debug, Clone, clap::Args)]
@@ -63,10 +64,37 @@ impl RemoteArg {
         self.address.as_deref().map(str::trim).filter(|address| !address.is_empty())
     }
 
+    /// Whether `--offline` keeps it from being asked.
+    fn is_forbidden(&self, offline: bool) -> bool {
+        self.address().is_some_and(|address| offline && !is_folder(address))
+    }
+
+    /// Opens it, if there is one that may be asked.
+    pub(super) fn open_for(&self, offline: bool) -> Result<Option<Remote>, Failure> {
+        if self.is_forbidden(offline) {
+            output::say("the remote is not asked: `--offline`");
+            return Ok(None);
+        }
+        self.open()
+    }
+
     /// Opens it, if there is one.
-    pub(super) fn open(&self) -> Result<Option<Remote>, Failure> {
+    fn open(&self) -> Result<Option<Remote>, Failure> {
         let bounds = Bounds::of_silence(Duration::from_secs(self.patience.silence.get().into()));
         Ok(self.address().map(|address| Remote::open(address, bounds)).transpose()?)
+    }
+
+    /// What it knows of artifacts, for whoever only looks; it is told once when it fails, and then knows none.
+    pub(super) fn known<'a>(remote: Option<&'a Remote>) -> impl Fn(Digest) -> Option<Manifest> + 'a {
+        move |key| match remote?.manifest(key, &()) {
+            Ok(found) => found,
+            Err(RemoteError::Failed { first: false, .. }) => None,
+            Err(error) => {
+                let hint = error.hint().map_or_else(String::new, |hint| format!(" ({hint})"));
+                output::say(&format!("warning: {error}{hint}"));
+                None
+            }
+        }
     }
 
     /// Opens it for a command that is about nothing else.
@@ -95,17 +123,13 @@ impl RemoteArgs {
 
     /// Opens it, if there is one that may be asked.
     pub(super) fn open(&self, offline: bool) -> Result<RunRemote, Failure> {
-        let unasked = self.remote.address().is_some_and(|address| offline && !is_folder(address));
+        let unasked = self.remote.is_forbidden(offline);
         if self.remote_required && (unasked || self.remote.address().is_none()) {
             let why = if unasked { "`--offline` forbids to ask the remote" } else { "no remote is named" };
             return Err(Failure::call(format!("{why}, and `--remote-required` needs it"))
                 .hint("leave one of the two out, or name a remote: `--remote s3://BUCKET/PREFIX`, `file:///FOLDER`"));
         }
-        if unasked {
-            output::say("the remote is not asked: `--offline`");
-            return Ok(RunRemote { remote: None, required: false });
-        }
-        Ok(RunRemote { remote: self.remote.open()?, required: self.remote_required })
+        Ok(RunRemote { remote: self.remote.open_for(offline)?, required: self.remote_required })
     }
 }
 

@@ -9,6 +9,6 @@ mod recipe;
 mod record;
 
 pub use graph::{Graph, GraphError, Node, UnknownStage};
-pub use planning::{Plan, PlannedStage, Reason, Verdict, plan, reasons};
+pub use planning::{Elsewhere, Plan, PlannedStage, Reason, Verdict, plan, reasons};
 pub use recipe::{Site, recipe};
 pub use record::{Record, StageRecord};

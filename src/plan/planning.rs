@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::{Graph, Record, Site, StageRecord, recipe};
 use crate::stage::StageError;
-use crate::store::{Artifact, Change, Digest, Lookup, Recipe, Store, StoreError};
+use crate::store::{Artifact, Change, Digest, Lookup, Manifest, Recipe, Store, StoreError};
 
 /// What a run would do.
 pub struct Plan {
@@ -33,6 +33,8 @@ pub struct PlannedStage {
 pub enum Verdict {
     /// Its artifact is there and intact.
     UpToDate(Artifact),
+    /// Its artifact would come from elsewhere.
+    Pulled(Box<Manifest>),
     /// It would run, for at least one reason.
     Run(Vec<Reason>),
     /// Stages before it would run first. It runs for its own reasons, if there are any; otherwise only if one of them
@@ -128,8 +130,11 @@ fn own_changes(recipe: &Recipe, last: Option<&StageRecord>) -> Vec<Reason> {
     last.map_or_else(Vec::new, |last| recipe.changes_since(&last.recipe).into_iter().map(Reason::Changed).collect())
 }
 
+/// What another store than the project's own knows of the artifact with a key.
+pub type Elsewhere<'a> = &'a dyn Fn(Digest) -> Option<Manifest>;
+
 /// Finds out what a run would do, without running anything. `forced` and `selected` say of each stage whether the call
-/// forces it and whether it takes part.
+/// forces it and whether it takes part; `elsewhere` is asked for what the store does not have.
 ///
 /// # Errors
 /// When the store cannot be read. Missing files outside the store are a stage's [`Verdict::Impossible`].
@@ -140,12 +145,13 @@ pub fn plan(
     site: Site,
     forced: &[bool],
     selected: &[bool],
+    elsewhere: Elsewhere,
 ) -> Result<Plan, StoreError> {
     let mut stages: Vec<PlannedStage> = Vec::with_capacity(graph.nodes().len());
     for (at, node) in graph.nodes().iter().enumerate() {
         let verdict = if selected[at] {
             let last = record.stages.get(&node.name);
-            judge(graph, at, &stages, store, last, site, forced[at])?
+            judge(graph, at, &stages, (store, elsewhere), last, site, forced[at])?
         } else {
             Verdict::LeftOut
         };
@@ -166,6 +172,7 @@ impl Plan {
             let of_differing = || stage.reads.iter().any(|source| differing.contains(&source.as_str()));
             let differs = match &stage.verdict {
                 Verdict::UpToDate(artifact) => last.is_some_and(|last| last.key != artifact.manifest().key),
+                Verdict::Pulled(manifest) => last.is_none_or(|last| last.key != manifest.key),
                 Verdict::Run(_) | Verdict::After { .. } if last.is_none() => true,
                 Verdict::Run(reasons) => changed(reasons),
                 Verdict::After { own, .. } => changed(own) || of_differing(),
@@ -184,7 +191,7 @@ fn judge(
     graph: &Graph,
     at: usize,
     before: &[PlannedStage],
-    store: &Store,
+    (store, elsewhere): (&Store, Elsewhere),
     last: Option<&StageRecord>,
     site: Site,
     forced: bool,
@@ -196,6 +203,7 @@ fn judge(
         let source = &before[*input];
         match &source.verdict {
             Verdict::UpToDate(artifact) => inputs.push((field, artifact.digest())),
+            Verdict::Pulled(manifest) => inputs.push((field, manifest.content)),
             Verdict::Run(_) | Verdict::After { .. } => {
                 if !running.contains(&source.name) {
                     running.push(source.name.clone());
@@ -233,7 +241,10 @@ fn judge(
     }
     Ok(match store.lookup(recipe.key())? {
         Lookup::Intact(artifact) if !forced => Verdict::UpToDate(artifact),
-        found => Verdict::Run(reasons(&recipe, &found, last, forced, store)),
+        found => match Some(recipe.key()).filter(|_| !forced).and_then(elsewhere) {
+            Some(manifest) => Verdict::Pulled(Box::new(manifest)),
+            None => Verdict::Run(reasons(&recipe, &found, last, forced, store)),
+        },
     })
 }
 
@@ -242,6 +253,7 @@ impl Verdict {
     pub fn word(&self) -> &'static str {
         match self {
             Verdict::UpToDate(_) => "up-to-date",
+            Verdict::Pulled(_) => "pull",
             Verdict::Run(_) => "run",
             Verdict::After { own, .. } if own.is_empty() => "depends",
             Verdict::After { .. } => "run",
@@ -256,6 +268,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Verdict::UpToDate(_) => f.write_str("up to date"),
+            Verdict::Pulled(_) => f.write_str("will come from the remote"),
             Verdict::Run(reasons) => write!(f, "will run: {}", listed(reasons)),
             Verdict::After { stages, own } if own.is_empty() => {
                 write!(f, "will run if {} {}", quoted(stages), if stages.len() == 1 { "changes" } else { "change" })

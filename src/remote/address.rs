@@ -1,5 +1,6 @@
 //! From a remote's address to the service behind it, with the credentials of the environment.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use object_store::aws::AmazonS3Builder;
@@ -19,6 +20,8 @@ pub(super) struct Opened {
     pub(super) prefix: Path,
     /// The address as people may read it.
     pub(super) name: String,
+    /// The folder that it is, if it is one.
+    pub(super) folder: Option<PathBuf>,
     /// What its credentials are called.
     pub(super) credentials: &'static str,
 }
@@ -76,7 +79,9 @@ pub(super) fn open(address: &str, bounds: Bounds) -> Result<Opened, RemoteError>
         ),
         _ => return Err(unknown()),
     };
-    Ok(Opened { service, prefix, name: shown(&url), credentials })
+    // of another scheme than `file:` this is none
+    let folder = url.to_file_path().ok();
+    Ok(Opened { service, prefix, name: shown(&url), folder, credentials })
 }
 
 /// The address as people know it; one with a secret in it is refused before.

@@ -1,13 +1,15 @@
 //! Collecting garbage in a remote: artifacts that are old, then files that none names any more.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, stream};
 use object_store::{ObjectMeta, ObjectStoreExt};
 
 use super::{LARGEST_MANIFEST, Object, Remote, RemoteError, Watch, key_of};
-use crate::store::{Digest, Manifest};
+use crate::store::{Digest, Manifest, StoreError, list};
 
 /// Files that no artifact names stay for as long: somebody may be putting the artifact that does.
 const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -91,9 +93,13 @@ impl Remote {
         let removable = unnamed.iter().filter_map(|file| Some((*file, files.get(file)?)));
         let removable: Vec<(Digest, u64)> =
             removable.filter(|(_, (_, age))| *age >= GRACE).map(|(file, (size, _))| (file, *size)).collect();
-        gone.files = removable.len();
-        gone.bytes = removable.iter().map(|(_, size)| size).sum();
+        let torn = self.torn(now)?;
+        gone.files = removable.len() + torn.len();
+        gone.bytes = removable.iter().map(|(_, size)| size).chain(torn.iter().map(|(_, size)| size)).sum();
         if !rule.dry_run {
+            for (path, _) in &torn {
+                fs::remove_file(path).map_err(StoreError::io("remove", path))?;
+            }
             let manifests = gone.artifacts.iter().map(|(key, _)| Object::manifest(*key));
             let objects: Vec<Object> = manifests.chain(removable.iter().map(|(file, _)| Object::file(*file))).collect();
             watch.begin(objects.len() as u64);
@@ -104,6 +110,27 @@ impl Remote {
             }
         }
         Ok(gone)
+    }
+
+    /// Files of a folder that processes were putting when they died: `object_store` writes them aside, as `NAME#1`, and
+    /// lists none. A service keeps such things out of sight, and has rules of its own for them.
+    fn torn(&self, now: SystemTime) -> Result<Vec<(PathBuf, u64)>, StoreError> {
+        let mut torn = Vec::new();
+        for folder in self.folder.iter().flat_map(|at| [at.join(Object::ARTIFACTS), at.join(Object::FILES)]) {
+            for path in list(&folder)? {
+                let aside = path.file_name().and_then(|name| name.to_str()?.rsplit_once('#'));
+                if aside.is_none_or(|(_, number)| number.parse::<u64>().is_err()) {
+                    continue;
+                }
+                // it may be gone by now
+                let Ok(found) = fs::metadata(&path) else { continue };
+                let age = found.modified().ok().and_then(|then| now.duration_since(then).ok()).unwrap_or_default();
+                if age >= GRACE {
+                    torn.push((path, found.len()));
+                }
+            }
+        }
+        Ok(torn)
     }
 
     /// All artifacts and the files they name. One whose manifest is damaged names none that can be told.

@@ -20,6 +20,7 @@ mod push;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -30,11 +31,14 @@ use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
+use address::Opened;
+
 pub use address::is_folder;
 pub use collect::{Collected, RemoteRule};
 pub use error::{Failure, RemoteError};
 pub use push::Pushed;
 
+use crate::fault;
 use crate::store::{Digest, Manifest, StoreError};
 
 /// How often a wait looks whether the user wants to stop.
@@ -92,6 +96,8 @@ pub struct Remote {
     service: Arc<dyn ObjectStore>,
     prefix: Path,
     name: String,
+    /// The folder that it is, if it is one.
+    folder: Option<PathBuf>,
     credentials: &'static str,
     /// Why nothing more is asked of it, if so.
     down: Mutex<Option<Failure>>,
@@ -106,16 +112,11 @@ impl Remote {
     /// # Errors
     /// [`RemoteError::Address`].
     pub fn open(address: &str, bounds: Bounds) -> Result<Self, RemoteError> {
-        let address::Opened { service, prefix, name, credentials } = address::open(address, bounds)?;
-        Self::of_service(service, prefix, name, credentials)
+        Self::of(address::open(address, bounds)?)
     }
 
-    fn of_service(
-        service: Arc<dyn ObjectStore>,
-        prefix: Path,
-        name: String,
-        credentials: &'static str,
-    ) -> Result<Self, RemoteError> {
+    fn of(opened: Opened) -> Result<Self, RemoteError> {
+        let Opened { service, prefix, name, folder, credentials } = opened;
         // one thread: those who ask drive it, and those who read and write are its blocking ones
         let runtime = Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(|error| RemoteError::Address(format!("cannot be used: {error}")))?;
@@ -124,6 +125,7 @@ impl Remote {
             service,
             prefix,
             name,
+            folder,
             credentials,
             down: Mutex::default(),
             damaged: Mutex::default(),
@@ -209,11 +211,19 @@ impl Remote {
     }
 
     /// Waits for an operation for as long as the user wants to.
-    fn wait<T>(&self, watch: &dyn Watch, operation: impl Future<Output = T>) -> Result<T, RemoteError> {
+    fn wait<T, E: From<object_store::Error>>(
+        &self,
+        watch: &dyn Watch,
+        operation: impl Future<Output = Result<T, E>>,
+    ) -> Result<Result<T, E>, RemoteError> {
         if let Some(failure) = lock(&self.down).clone() {
             return Err(RemoteError::Failed { failure, first: false });
         }
         let Some(runtime) = &self.runtime else { return Err(RemoteError::Interrupted) };
+        if let Err(error) = fault::at("remote.ask", || Ok(())) {
+            let source = Box::new(error);
+            return Ok(Err(object_store::Error::Generic { store: "remote", source }.into()));
+        }
         runtime.block_on(async {
             let mut operation = pin!(operation);
             loop {
@@ -228,7 +238,7 @@ impl Remote {
 
     /// Notes that something failed; nothing more is asked then.
     fn failed(&self, action: &'static str, object: &Object, error: &object_store::Error) -> RemoteError {
-        let hint = if self.credentials.is_empty() {
+        let hint = if self.folder.is_some() {
             None
         } else if error::is_about_credentials(error) {
             Some(self.credentials)

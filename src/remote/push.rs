@@ -10,6 +10,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, WriteMultipart};
 
 use super::{Object, Remote, RemoteError, Watch};
+use crate::fault;
 use crate::store::{Artifact, FileEntry, StoreError};
 
 /// Bytes that go at once, and of a larger file the least part: S3 takes none below 5 MiB, but for the last.
@@ -103,7 +104,7 @@ impl Remote {
         watch: &dyn Watch,
     ) -> Result<(), RemoteError> {
         let io = |source| StoreError::Io { action: "read", path: from.to_owned(), source };
-        let mut file = File::open(from).map_err(io)?;
+        let mut file = fault::at("remote.read", || File::open(from)).map_err(io)?;
         let path = object.path(&self.prefix);
         if entry.size <= PART {
             let mut bytes = Vec::with_capacity(entry.size as usize);
@@ -132,6 +133,12 @@ enum PartsError {
     Stopped,
     Read(io::Error),
     Put(object_store::Error),
+}
+
+impl From<object_store::Error> for PartsError {
+    fn from(error: object_store::Error) -> Self {
+        Self::Put(error)
+    }
 }
 
 /// Puts a file part by part, in memory that does not grow with it; what has gone of it is taken back when it ends early.

@@ -174,6 +174,7 @@ impl Dag {
 fn in_short(verdict: &Verdict) -> &'static str {
     match verdict {
         Verdict::UpToDate(_) => "up to date",
+        Verdict::Pulled(_) => "in the remote",
         Verdict::After { own, .. } if own.is_empty() => "depends",
         Verdict::Run(_) | Verdict::After { .. } => "will run",
         Verdict::Impossible(_) | Verdict::Blocked { .. } => "cannot run",

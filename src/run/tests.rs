@@ -140,7 +140,7 @@ impl Lab {
         let record = Record::load(&store, "lab").unwrap();
         let site = Site { root: self.folder.path(), device: Device::Cpu, digests: &digests, offline: self.offline };
         let everything = vec![true; graph.nodes().len()];
-        plan(&graph, &store, &record, site, &self.flags(&graph, forced), &everything).unwrap()
+        plan(&graph, &store, &record, site, &self.flags(&graph, forced), &everything, &|_| None).unwrap()
     }
 
     /// The plan, a line a stage.

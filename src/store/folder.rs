@@ -257,7 +257,7 @@ impl Store {
 }
 
 /// The paths in a folder, sorted; none when it is not there. Files being written aside, which begin with a dot, are left out.
-pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let mut paths = list_all(folder)?;
     paths.retain(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| !name.starts_with('.')));
     paths.sort();

@@ -23,6 +23,7 @@ pub use draft::Draft;
 pub use error::StoreError;
 pub use file_digests::FileDigests;
 pub use folder::Store;
+pub(crate) use folder::list;
 pub use gc::{Candidate, Garbage, GcRule};
 pub use incoming::{Incoming, Part};
 pub use lock::{Holder, KeyLock, LockAttempt};

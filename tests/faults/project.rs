@@ -67,15 +67,16 @@ impl Project {
         copy
     }
 
-    /// Runs the program to its end, with or without something going wrong.
+    /// Runs the program to its end, with or without something going wrong. `{root}` in an argument is the project's folder.
     pub fn call(&self, arguments: &[&str], fault: Option<&str>) -> Ended {
         let beside = |name: &str| self.folder.path().join(name);
         let file = |name: &str| File::create(beside(name)).expect("a file");
         let mut command = Command::new(env!("CARGO_BIN_EXE_mtorec"));
         command
             .current_dir(self.root())
-            .args(arguments)
+            .args(arguments.iter().map(|argument| argument.replace("{root}", &self.root().display().to_string())))
             .env_remove("MTOREC_LOG")
+            .env_remove("MTOREC_REMOTE")
             .env_remove("MTOREC_FAULT")
             .env_remove("MTOREC_FAULT_LOG")
             .env("no_proxy", "127.0.0.1")
@@ -139,7 +140,7 @@ impl Project {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let temporary = name.contains(".tmp") || name.contains(".part");
             let within = |folder: &str| path.parent() == Some(&root.join(folder));
-            if temporary || within(".mtorec/tmp") || within(".mtorec/scratch") {
+            if temporary || [".mtorec/tmp", ".mtorec/scratch", ".mtorec/incoming"].into_iter().any(within) {
                 found.push(path.strip_prefix(&root).unwrap_or(path).display().to_string());
             }
         });

@@ -14,6 +14,8 @@ use crate::project::{Ended, Project};
 use crate::server::{Answer, Server, asked_from};
 
 const RUN: [&str; 3] = ["run", "pipelines/faults.ron", "--json"];
+/// A remote in the project's own folder, so that it is copied with it.
+const SHARED: &str = "file://{root}/shared";
 
 /// A project at some beginning, and what is done with it.
 pub struct Scenario {
@@ -239,14 +241,20 @@ pub fn all() -> Vec<Scenario> {
     touch(&damaged, "model");
     damaged.write(".mtorec/tmp/.1-1.tmp", "what a process was writing when it died");
 
+    let whole = finished.copy();
     let wrong = beginning();
     wrong.write("pipelines/wrong.ron", &pipeline(&sha256(test())));
 
     let littered = finished.copy();
     let key = "0123456789abcdef".repeat(4);
-    for folder in ["scratch", "damaged"] {
+    for folder in ["scratch", "incoming", "damaged"] {
         littered.write(&format!(".mtorec/{folder}/{key}/file"), "some bytes");
     }
+
+    // the remote has what comes before training; what comes after is made and put
+    let sharing = beginning();
+    sharing.expect(&["run", "pipelines/faults.ron", "--until", "model", "--remote", SHARED]);
+    fs::remove_dir_all(sharing.path(".mtorec")).expect("a store");
 
     let gc = ["cache", "gc", "--keep-days", "0"];
     vec![
@@ -260,5 +268,13 @@ pub fn all() -> Vec<Scenario> {
         scenario("mend", damaged, &RUN),
         Scenario { keeps: Some("train"), ..scenario("force", finished, &[&RUN[..], &["--force", "train"]].concat()) },
         Scenario { then: vec![gc.to_vec()], ..scenario("gc", littered, &gc) },
+        Scenario {
+            then: vec![vec!["cache", "pull", "--remote", SHARED]],
+            ..scenario("share", sharing, &[&RUN[..], &["--remote", SHARED, "--remote-required"]].concat())
+        },
+        Scenario {
+            then: vec![vec!["cache", "pull", "--remote", SHARED]],
+            ..scenario("put", whole, &["cache", "push", "--remote", SHARED])
+        },
     ]
 }

@@ -1,6 +1,6 @@
 //! A server that misbehaves on request, for the tests of fetching: one thread a connection, one answer a connection.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -41,6 +41,11 @@ pub struct Server {
 impl Server {
     /// Answers the n-th request, counted from 0, with what `answer` makes of n and of the request's head.
     pub fn start(answer: impl Fn(usize, &str) -> Answer + Send + Sync + 'static) -> Self {
+        Self::start_reading(move |nth, head, _| answer(nth, head))
+    }
+
+    /// As [`Server::start`]; `answer` is told the request's body too.
+    pub fn start_reading(answer: impl Fn(usize, &str, &[u8]) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let requests: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -49,7 +54,7 @@ impl Server {
             for stream in listener.incoming().flatten() {
                 let (heard, answer) = (Arc::clone(&heard), Arc::clone(&answer));
                 thread::spawn(move || {
-                    let head = head(&stream);
+                    let (head, body) = request(&stream);
                     if head.starts_with("CONNECT ") {
                         heard.lock().expect("no thread panicked").push(head);
                         return tunnel(stream, &*answer);
@@ -59,7 +64,7 @@ impl Server {
                         heard.push(head.clone());
                         heard.len() - 1
                     };
-                    give(stream, &answer(nth, &head));
+                    give(stream, &answer(nth, &head, &body));
                 });
             }
         });
@@ -84,16 +89,24 @@ pub fn asked_from(head: &str) -> Option<usize> {
     range.split_once('-')?.0.parse().ok()
 }
 
-fn head(stream: &TcpStream) -> String {
-    let lines = BufReader::new(stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty());
-    lines.map(|line| line + "\n").collect()
+/// A request's head, and its body if it says how long that is.
+fn request(stream: &TcpStream) -> (String, Vec<u8>) {
+    let mut reader = BufReader::new(stream);
+    let lines = reader.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty());
+    let head: String = lines.map(|line| line + "\n").collect();
+    let length = head.lines().filter_map(|line| line.split_once(": "));
+    let length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let length = length.filter_map(|(_, value)| value.parse().ok()).next().unwrap_or(0);
+    let mut body = Vec::new();
+    let _ = reader.take(length).read_to_end(&mut body);
+    (head, body)
 }
 
 /// Plays a proxy and the server behind it at once, whose request counts as the 0th.
-fn tunnel(mut stream: TcpStream, answer: &dyn Fn(usize, &str) -> Answer) {
+fn tunnel(mut stream: TcpStream, answer: &dyn Fn(usize, &str, &[u8]) -> Answer) {
     let _ = stream.write_all(b"HTTP/1.1 200 Connected\r\n\r\n");
-    let head = head(&stream);
-    give(stream, &answer(0, &head));
+    let (head, body) = request(&stream);
+    give(stream, &answer(0, &head, &body));
 }
 
 /// The client may have gone: that is its affair.

@@ -145,7 +145,8 @@ impl Machine {
 }
 
 fn remote(spy: &Arc<Spy>) -> Remote {
-    Remote::of_service(Arc::clone(spy) as _, Path::from("some/where"), "spy://".to_owned(), "").unwrap()
+    let (service, prefix) = (Arc::clone(spy) as _, Path::from("some/where"));
+    Remote::of(Opened { service, prefix, name: "spy://".to_owned(), folder: None, credentials: "" }).unwrap()
 }
 
 fn path(object: &Object) -> Path {
@@ -362,6 +363,6 @@ fn whoever_stops_gets_away_from_a_remote_that_says_nothing() {
         fn at(&self, _: u64) {}
     }
     let remote = remote(&Arc::default());
-    let never = std::future::pending::<()>();
+    let never = std::future::pending::<Result<()>>();
     assert!(matches!(remote.wait(&Stops, never), Err(RemoteError::Interrupted)));
 }

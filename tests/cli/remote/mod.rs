@@ -1,13 +1,15 @@
 //! Stores that machines share: an S3 server and folders.
 
+mod dialects;
 mod failing;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
+use mtorec::store::{Draft, Finished, LockAttempt, Recipe, Store};
 use serde_json::{Value, json};
 
 use crate::project::{Called, Project, Running};
@@ -157,6 +159,56 @@ fn two_that_put_the_same_keys_at_once_leave_whole_artifacts() {
     let got = shared(&fresh, "crowd", &RUN).expect(0);
     assert_eq!((got.results(), &got.json()["metrics"]), (all("pulled"), &runs[0]["metrics"]));
     fresh.call(&["cache", "verify"]).expect(0);
+}
+
+#[test]
+fn a_large_file_goes_in_parts() {
+    let (here, there) = (Project::new(), Project::new());
+    let bytes: Vec<u8> = (0..20_000_003_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let store = Store::open(&here.path("")).unwrap();
+    let recipe = Recipe {
+        kind: "Fake".into(),
+        revision: 1,
+        device: None,
+        parameters: BTreeMap::new(),
+        inputs: BTreeMap::new(),
+        files: BTreeMap::new(),
+    };
+    let LockAttempt::Held(lock) = store.try_lock(recipe.key(), "a test").unwrap() else { panic!("nobody holds it") };
+    let draft = Draft::new(&store, &lock).unwrap();
+    draft.write("large", &bytes).unwrap();
+    let finished = Finished { recipe, simulated: false, summary: "large".into(), took: Duration::ZERO };
+    let key = draft.commit(&lock, finished).unwrap().manifest().key;
+    shared(&here, "large", &["cache", "push"]).expect(0);
+    let parts = s3().requests("large").iter().filter(|asked| asked.starts_with("PUT /bucket/large/v1/files/")).count();
+    assert_eq!(parts, 3);
+    shared(&there, "large", &["cache", "pull"]).expect(0);
+    assert!(fs::read(there.path(&format!(".mtorec/artifacts/{key}/files/large"))).unwrap() == bytes);
+}
+
+#[test]
+fn a_plan_says_what_would_come() {
+    let here = Project::new();
+    shared(&here, "plan", &RUN).expect(0);
+    let there = Project::new();
+    let arguments = ["plan", "pipelines/small.ron", "--set", "evaluate.metrics=[Auc]"];
+    let plan = shared(&there, "plan", &arguments).expect(0);
+    assert!(plan.out.starts_with("small: 1 of 5 stages to run, 4 to come from the remote\n"), "{plan:?}");
+    assert!(plan.out.contains("will come from the remote") && plan.out.contains("will run: never run"), "{plan:?}");
+    let json = shared(&there, "plan", &[&arguments[..], &["--json"]].concat()).expect(0).json();
+    let verdicts: Vec<&Value> = json["stages"].as_array().unwrap().iter().map(|stage| &stage["verdict"]).collect();
+    assert_eq!(verdicts, ["pull", "pull", "pull", "pull", "run"]);
+    assert!(!there.path(".mtorec/artifacts").exists(), "a plan gets nothing");
+    let run = shared(&there, "plan", &[&["run"], &arguments[1..], &["--json"]].concat()).expect(0);
+    assert_eq!(run.ran(), ["evaluate"]);
+
+    let fresh = Project::new();
+    let unasked = shared(&fresh, "plan", &[&arguments[..2], &["--offline"]].concat()).expect(0);
+    assert!(unasked.out.starts_with("small: 5 of 5 stages to run\n"), "{unasked:?}");
+    let mut command = at(&fresh, "http://127.0.0.1:9", &[&arguments[..2], &["--remote", "s3://bucket/x"]].concat());
+    command.env("MTOREC_REMOTE_TIMEOUT", "1");
+    let down = ended(command).expect(0);
+    assert_eq!((warnings(&down).len(), down.out), (1, unasked.out), "{:?}", down.err);
 }
 
 #[test]
