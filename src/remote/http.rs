@@ -47,6 +47,7 @@ impl HttpConnector for Connector {
             .timeout_recv_response(Some(silence))
             .timeout_per_read(Some(silence))
             .timeout_per_write(Some(silence))
+            .timeout_send_body(Some(silence * 20))
             .build();
         let unencrypted = options.get_config_value(&ClientConfigKey::AllowHttp).is_some_and(|text| is_yes(&text));
         Ok(HttpClient::new(Service { agent: config.new_agent(), unencrypted }))

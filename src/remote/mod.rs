@@ -19,15 +19,15 @@ mod push;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use object_store::path::Path;
-use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
@@ -39,7 +39,7 @@ pub use error::{Failure, RemoteError};
 pub use push::Pushed;
 
 use crate::fault;
-use crate::store::{Digest, Manifest, StoreError};
+use crate::store::{Artifact, Digest, Manifest, StoreError};
 
 /// How often a wait looks whether the user wants to stop.
 const TICK: Duration = Duration::from_millis(50);
@@ -47,7 +47,7 @@ const TICK: Duration = Duration::from_millis(50);
 const LARGEST_MANIFEST: u64 = 1 << 24;
 
 /// How patient one is with a remote.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bounds {
     /// How long a connection may take to come about.
     pub connect: Duration,
@@ -55,6 +55,8 @@ pub struct Bounds {
     pub silence: Duration,
     /// How long after its beginning a request is tried again.
     pub retries: Duration,
+    /// Bytes that must come in a second, on an average over more than the silence that is borne.
+    pub slowest: f64,
 }
 
 impl Default for Bounds {
@@ -66,7 +68,7 @@ impl Default for Bounds {
 impl Bounds {
     /// All of them, from how long a connection may say nothing.
     pub fn of_silence(silence: Duration) -> Self {
-        Self { connect: silence.min(Duration::from_secs(5)), silence, retries: silence / 2 }
+        Self { connect: silence.min(Duration::from_secs(5)), silence, retries: silence / 2, slowest: 1000.0 }
     }
 }
 
@@ -99,10 +101,13 @@ pub struct Remote {
     /// The folder that it is, if it is one.
     folder: Option<PathBuf>,
     credentials: &'static str,
+    bounds: Bounds,
     /// Why nothing more is asked of it, if so.
     down: Mutex<Option<Failure>>,
     /// Keys whose artifacts were found damaged there.
     damaged: Mutex<BTreeSet<Digest>>,
+    /// Artifacts that came from there, by the files they hold: some have files in common.
+    here: Mutex<BTreeMap<Digest, Artifact>>,
 }
 
 impl Remote {
@@ -112,10 +117,10 @@ impl Remote {
     /// # Errors
     /// [`RemoteError::Address`].
     pub fn open(address: &str, bounds: Bounds) -> Result<Self, RemoteError> {
-        Self::of(address::open(address, bounds)?)
+        Self::of(address::open(address, bounds)?, bounds)
     }
 
-    fn of(opened: Opened) -> Result<Self, RemoteError> {
+    fn of(opened: Opened, bounds: Bounds) -> Result<Self, RemoteError> {
         let Opened { service, prefix, name, folder, credentials } = opened;
         // one thread: those who ask drive it, and those who read and write are its blocking ones
         let runtime = Builder::new_current_thread().enable_time().build();
@@ -127,8 +132,10 @@ impl Remote {
             name,
             folder,
             credentials,
+            bounds,
             down: Mutex::default(),
             damaged: Mutex::default(),
+            here: Mutex::default(),
         })
     }
 
@@ -150,12 +157,37 @@ impl Remote {
         if found.meta.size > LARGEST_MANIFEST {
             return Err(self.damaged(key, format!("`{}` has {} bytes", object.0, found.meta.size)));
         }
-        let Some(bytes) = self.ask("get", &object, watch, found.bytes())? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        self.receive(&object, found, watch, |piece| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        })?;
         match Manifest::unseal(&bytes, key) {
             Ok(manifest) => Ok(Some(manifest)),
             Err(StoreError::Damaged { what, .. }) => Err(self.damaged(key, format!("{what} (`{}`)", object.0))),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Takes an object's bytes as they come. One that would come for ever is as good as none.
+    fn receive(
+        &self,
+        object: &Object,
+        found: GetResult,
+        watch: &dyn Watch,
+        mut take: impl FnMut(&[u8]) -> Result<(), RemoteError>,
+    ) -> Result<(), RemoteError> {
+        let (start, mut got, mut bytes) = (Instant::now(), 0, found.into_stream());
+        while let Some(piece) = self.ask("get", object, watch, bytes.try_next())?.flatten() {
+            take(&piece)?;
+            got += piece.len();
+            let elapsed = start.elapsed();
+            if elapsed > self.bounds.silence && (got as f64) < elapsed.as_secs_f64() * self.bounds.slowest {
+                let source = format!("only {got} bytes came in {} s", elapsed.as_secs()).into();
+                return Err(self.failed("get", object, &object_store::Error::Generic { store: "remote", source }));
+            }
+        }
+        Ok(())
     }
 
     /// The keys of all its artifacts, sorted.

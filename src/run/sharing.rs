@@ -184,21 +184,24 @@ impl Drop for Ending<'_, '_> {
 /// A transfer on a bar of its own.
 pub struct Transfer<'a> {
     /// The bar.
-    pub progress: &'a dyn Progress,
+    progress: &'a dyn Progress,
     /// Set when the user wants to stop.
-    pub cancelled: &'a AtomicBool,
-    /// What the bar counts: `kB`, or objects one by one.
-    pub unit: &'static str,
+    cancelled: &'a AtomicBool,
+    /// What the bar counts.
+    unit: &'static str,
+    /// How many of what is told make one of them.
+    of: u64,
 }
 
 impl<'a> Transfer<'a> {
     /// A transfer of files.
     pub fn of_bytes(progress: &'a dyn Progress, cancelled: &'a AtomicBool) -> Self {
-        Self { progress, cancelled, unit: "kB" }
+        Self { progress, cancelled, unit: "kB", of: 1000 }
     }
 
-    fn shown(&self, count: u64) -> u64 {
-        if self.unit == "kB" { count / 1000 } else { count }
+    /// A change to many objects, of which nothing is transferred.
+    pub fn of_objects(progress: &'a dyn Progress, cancelled: &'a AtomicBool) -> Self {
+        Self { progress, cancelled, unit: "objects", of: 1 }
     }
 }
 
@@ -208,11 +211,11 @@ impl Watch for Transfer<'_> {
     }
 
     fn begin(&self, total: u64) {
-        self.progress.begin(self.shown(total), self.unit);
+        self.progress.begin(total / self.of, self.unit);
     }
 
     fn at(&self, done: u64) {
-        self.progress.at(self.shown(done), "");
+        self.progress.at(done / self.of, "");
     }
 }
 

@@ -118,7 +118,7 @@ fn there(args: &Args, remote: RemoteArg, verbose: bool) -> Result<Exit, Failure>
     let rule = RemoteRule { keep: args.keep(), largest: args.max_size, dry_run: args.dry_run };
     let progress = console.stage("gc");
     let Collected { artifacts, files, bytes } =
-        remote.collect(&reached, rule, &Transfer { progress: &progress, cancelled, unit: "objects" })?;
+        remote.collect(&reached, rule, &Transfer::of_objects(&progress, cancelled))?;
     drop(progress);
     if args.store.json {
         let removed = artifacts.iter().map(|(key, _)| json!({ "what": Garbage::Artifact, "key": key }));

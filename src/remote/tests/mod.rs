@@ -145,8 +145,13 @@ impl Machine {
 }
 
 fn remote(spy: &Arc<Spy>) -> Remote {
+    patient(spy, Bounds::default())
+}
+
+fn patient(spy: &Arc<Spy>, bounds: Bounds) -> Remote {
     let (service, prefix) = (Arc::clone(spy) as _, Path::from("some/where"));
-    Remote::of(Opened { service, prefix, name: "spy://".to_owned(), folder: None, credentials: "" }).unwrap()
+    let opened = Opened { service, prefix, name: "spy://".to_owned(), folder: None, credentials: "" };
+    Remote::of(opened, bounds).unwrap()
 }
 
 fn path(object: &Object) -> Path {
@@ -200,6 +205,30 @@ fn what_one_machine_put_another_gets_as_it_was() {
     let Lookup::Intact(found) = there.store.lookup(key).unwrap() else { panic!("it is in the store") };
     assert_eq!(fs::read(found.file("c").unwrap()).unwrap(), b"hello");
     assert_eq!(ours.keys(&()).unwrap(), [key]);
+}
+
+#[test]
+fn what_artifacts_have_in_common_comes_once() {
+    let (spy, here, there) = (Arc::new(Spy::default()), Machine::new(), Machine::new());
+    let keys = [b"one", b"two"].map(|own| {
+        let made = here.make(&[("a", own), ("b", b"common")]);
+        remote(&spy).push(&made, &()).unwrap();
+        made.manifest().key
+    });
+    let remote = remote(&spy);
+    there.pull(&remote, keys[0]).unwrap().unwrap();
+    spy.asked();
+    there.pull(&remote, keys[1]).unwrap().unwrap().verify().unwrap();
+    assert_eq!(spy.asked(), ["get artifacts", "get files"]);
+
+    // a copy that is no longer what it was is none
+    keys.iter().for_each(|key| there.store.set_aside(&there.lock(*key)).unwrap());
+    let remote = self::remote(&spy);
+    there.pull(&remote, keys[0]).unwrap().unwrap();
+    fs::write(there.store.folder().join(format!("artifacts/{}/files/b", keys[0])), b"comm0n").unwrap();
+    spy.asked();
+    there.pull(&remote, keys[1]).unwrap().unwrap().verify().unwrap();
+    assert_eq!(spy.asked(), ["get artifacts", "get files", "get files"]);
 }
 
 #[test]
@@ -339,6 +368,17 @@ fn after_a_failure_nothing_more_is_asked() {
     assert!(matches!(second, RemoteError::Failed { first: false, .. }));
     assert_eq!(second.to_string(), text);
     assert!(spy.asked().is_empty());
+}
+
+#[test]
+fn one_that_would_take_for_ever_is_as_good_as_down() {
+    let (spy, here, there) = (Arc::new(Spy::default()), Machine::new(), Machine::new());
+    let key = here.make(&FILES).manifest().key;
+    let Lookup::Intact(made) = here.store.lookup(key).unwrap() else { panic!("it was made") };
+    remote(&spy).push(&made, &()).unwrap();
+    let slow = patient(&spy, Bounds { silence: Duration::ZERO, slowest: f64::INFINITY, ..Bounds::default() });
+    let error = there.pull(&slow, key).unwrap_err();
+    assert!(matches!(error, RemoteError::Failed { first: true, .. }) && error.to_string().contains("bytes came in"));
 }
 
 #[test]
