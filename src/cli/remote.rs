@@ -14,7 +14,7 @@ use crate::store::{Digest, Manifest};
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct RemoteArg {
     /// A store that machines share: `s3://BUCKET/PREFIX`, `gs://..`, `az://..`, `file:///FOLDER`, with the credentials of
-    /// the usual variables. Nothing after the `=` is no remote.
+    /// the usual variables. An empty one is none.
     #[arg(long = "remote", value_name = "URL", env = "MTOREC_REMOTE", hide_env_values = true)]
     address: Option<String>,
     #[command(flatten)]

@@ -7,6 +7,7 @@ use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{BackoffConfig, ObjectStore, ObjectStoreScheme, RetryConfig};
 use url::Url;
@@ -24,6 +25,8 @@ pub(super) struct Opened {
     pub(super) folder: Option<PathBuf>,
     /// What its credentials are called.
     pub(super) credentials: &'static str,
+    /// Why it cannot be asked anything, if so.
+    pub(super) unusable: Option<String>,
 }
 
 /// Whether an address leads to a folder: nothing of the network is then asked.
@@ -47,7 +50,7 @@ pub(super) fn open(address: &str, bounds: Bounds) -> Result<Opened, RemoteError>
         "s3" | "s3a" | "gs" | "az" | "adl" | "azure" | "abfs" | "abfss" => wrong("names no bucket".to_owned()),
         _ => unknown(),
     })?;
-    let failed = |error: object_store::Error| wrong(format!("cannot be used: {}", super::error::plain(&error)));
+    let mut unusable = None;
     let retry = RetryConfig {
         backoff: BackoffConfig { max_backoff: bounds.retries / 4, ..BackoffConfig::default() },
         max_retries: 3,
@@ -57,7 +60,15 @@ pub(super) fn open(address: &str, bounds: Bounds) -> Result<Opened, RemoteError>
     macro_rules! service {
         ($builder:ty) => {{
             let builder = <$builder>::from_env().with_url(url.as_str());
-            Arc::new(builder.with_retry(retry).with_http_connector(Connector(bounds)).build().map_err(failed)?)
+            match builder.with_retry(retry).with_http_connector(Connector(bounds)).build() {
+                Ok(service) => Arc::new(service),
+                // credentials that are not there or make no sense are no worse than those that a service refuses; what
+                // stands in for it is never asked
+                Err(error) => {
+                    unusable = Some(super::error::plain(&error));
+                    Arc::new(InMemory::new())
+                }
+            }
         }};
     }
     let (service, credentials): (Arc<dyn ObjectStore>, _) = match scheme {
@@ -81,7 +92,7 @@ pub(super) fn open(address: &str, bounds: Bounds) -> Result<Opened, RemoteError>
     };
     // of another scheme than `file:` this is none
     let folder = url.to_file_path().ok();
-    Ok(Opened { service, prefix, name: shown(&url), folder, credentials })
+    Ok(Opened { service, prefix, name: shown(&url), folder, credentials, unusable })
 }
 
 /// The address as people know it; one with a secret in it is refused before.

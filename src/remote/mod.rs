@@ -91,6 +91,13 @@ impl Watch for () {
     fn at(&self, _done: u64) {}
 }
 
+/// Why a remote is asked nothing more.
+struct Down {
+    failure: Failure,
+    /// Whether somebody knows.
+    told: bool,
+}
+
 /// A store elsewhere. Any number of threads may use it at once.
 pub struct Remote {
     /// Taken when this is dropped, which must not wait for a connection that hangs.
@@ -103,7 +110,7 @@ pub struct Remote {
     credentials: &'static str,
     bounds: Bounds,
     /// Why nothing more is asked of it, if so.
-    down: Mutex<Option<Failure>>,
+    down: Mutex<Option<Down>>,
     /// Keys whose artifacts were found damaged there.
     damaged: Mutex<BTreeSet<Digest>>,
     /// Artifacts that came from there, by the files they hold: some have files in common.
@@ -121,7 +128,12 @@ impl Remote {
     }
 
     fn of(opened: Opened, bounds: Bounds) -> Result<Self, RemoteError> {
-        let Opened { service, prefix, name, folder, credentials } = opened;
+        let Opened { service, prefix, name, folder, credentials, unusable } = opened;
+        let down = unusable.map(|what| {
+            let (object, remote) = ("v1".to_owned(), name.clone());
+            let failure = Failure { action: "open", object, remote, what, hint: Some(credentials) };
+            Down { failure, told: false }
+        });
         // one thread: those who ask drive it, and those who read and write are its blocking ones
         let runtime = Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(|error| RemoteError::Address(format!("cannot be used: {error}")))?;
@@ -133,7 +145,7 @@ impl Remote {
             folder,
             credentials,
             bounds,
-            down: Mutex::default(),
+            down: Mutex::new(down),
             damaged: Mutex::default(),
             here: Mutex::default(),
         })
@@ -248,8 +260,9 @@ impl Remote {
         watch: &dyn Watch,
         operation: impl Future<Output = Result<T, E>>,
     ) -> Result<Result<T, E>, RemoteError> {
-        if let Some(failure) = lock(&self.down).clone() {
-            return Err(RemoteError::Failed { failure, first: false });
+        if let Some(down) = lock(&self.down).as_mut() {
+            let first = !std::mem::replace(&mut down.told, true);
+            return Err(RemoteError::Failed { failure: down.failure.clone(), first });
         }
         let Some(runtime) = &self.runtime else { return Err(RemoteError::Interrupted) };
         if let Err(error) = fault::at("remote.ask", || Ok(())) {
@@ -279,14 +292,10 @@ impl Remote {
         };
         let mut down = lock(&self.down);
         let first = down.is_none();
-        let failure = down.get_or_insert_with(|| Failure {
-            action,
-            object: object.0.clone(),
-            remote: self.name.clone(),
-            what: error::plain(error),
-            hint,
-        });
-        RemoteError::Failed { failure: failure.clone(), first }
+        let (object, remote, what) = (object.0.clone(), self.name.clone(), error::plain(error));
+        let failure = Failure { action, object, remote, what, hint };
+        let down = down.get_or_insert(Down { failure, told: true });
+        RemoteError::Failed { failure: down.failure.clone(), first }
     }
 }
 

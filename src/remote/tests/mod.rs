@@ -1,97 +1,17 @@
 //! Putting and getting between stores, by way of a service in memory that is watched and disturbed.
 
 mod collecting;
+mod spy;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use futures_util::stream::BoxStream;
-use object_store::memory::InMemory;
-use object_store::{
-    CopyOptions, Error, GetRange, GetResult, ListResult, MultipartUpload, PutMode, PutMultipartOptions, PutOptions,
-    PutPayload, PutResult, Result,
-};
+use spy::Spy;
 
 use super::*;
 use crate::store::{Artifact, Draft, Finished, Incoming, KeyLock, LockAttempt, Lookup, Recipe, Store};
-
-/// A service in memory that notes what it is asked.
-#[derive(Debug, Default)]
-struct Spy {
-    inner: InMemory,
-    asked: Mutex<Vec<String>>,
-    /// Whether it fails at everything.
-    down: AtomicBool,
-    /// Whether it knows no conditions, as some services do not.
-    plain: bool,
-}
-
-impl std::fmt::Display for Spy {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        f.write_str("a spy")
-    }
-}
-
-impl Spy {
-    fn heard(&self, what: &str, at: &Path) -> Result<()> {
-        lock(&self.asked).push(format!("{what} {}", at.parts().nth(3).unwrap().as_ref()));
-        if self.down.load(Ordering::Relaxed) {
-            return Err(Error::Generic { store: "spy", source: "out of order".into() });
-        }
-        Ok(())
-    }
-
-    /// What it was asked since the last time.
-    fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut lock(&self.asked))
-    }
-}
-
-#[async_trait]
-impl ObjectStore for Spy {
-    async fn put_opts(&self, at: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        let create = matches!(options.mode, PutMode::Create);
-        self.heard(if create { "create" } else { "put" }, at)?;
-        if create && self.plain {
-            return Err(Error::NotImplemented { operation: "create".into(), implementer: "spy".into() });
-        }
-        self.inner.put_opts(at, payload, options).await
-    }
-
-    async fn put_multipart_opts(&self, at: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        self.heard("put in parts", at)?;
-        self.inner.put_multipart_opts(at, options).await
-    }
-
-    async fn get_opts(&self, at: &Path, options: GetOptions) -> Result<GetResult> {
-        let what = match (&options.range, options.head) {
-            (_, true) => "head".to_owned(),
-            (Some(GetRange::Offset(from)), _) => format!("get from {from}"),
-            _ => "get".to_owned(),
-        };
-        self.heard(&what, at)?;
-        self.inner.get_opts(at, options).await
-    }
-
-    fn delete_stream(&self, at: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(at)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
-    }
-}
 
 /// A machine with its store.
 struct Machine {
@@ -131,7 +51,7 @@ impl Machine {
         draft.commit(&lock, Finished { recipe, simulated: true, summary: "fake".into(), took }).unwrap()
     }
 
-    fn pull(&self, remote: &Remote, key: Digest) -> std::result::Result<Option<Artifact>, RemoteError> {
+    fn pull(&self, remote: &Remote, key: Digest) -> Result<Option<Artifact>, RemoteError> {
         remote.pull(&self.store, &self.lock(key), &())
     }
 
@@ -150,30 +70,8 @@ fn remote(spy: &Arc<Spy>) -> Remote {
 
 fn patient(spy: &Arc<Spy>, bounds: Bounds) -> Remote {
     let (service, prefix) = (Arc::clone(spy) as _, Path::from("some/where"));
-    let opened = Opened { service, prefix, name: "spy://".to_owned(), folder: None, credentials: "" };
+    let opened = Opened { service, prefix, name: "spy://".to_owned(), folder: None, credentials: "", unusable: None };
     Remote::of(opened, bounds).unwrap()
-}
-
-fn path(object: &Object) -> Path {
-    object.path(&Path::from("some/where"))
-}
-
-impl Spy {
-    fn bytes(&self, object: &Object) -> Vec<u8> {
-        let get = async { self.inner.get(&path(object)).await.unwrap().bytes().await.unwrap() };
-        futures_util::FutureExt::now_or_never(get).expect("memory is there at once").to_vec()
-    }
-
-    fn set(&self, object: &Object, bytes: &[u8]) {
-        let path = path(object);
-        let put = self.inner.put_opts(&path, PutPayload::from(bytes.to_vec()), PutOptions::default());
-        futures_util::FutureExt::now_or_never(put).expect("memory is there at once").unwrap();
-    }
-
-    fn remove(&self, object: &Object) {
-        let path = path(object);
-        futures_util::FutureExt::now_or_never(self.inner.delete(&path)).expect("memory is there at once").unwrap();
-    }
 }
 
 const FILES: [(&str, &[u8]); 3] = [("a", b"hello"), ("b", b""), ("c", b"hello")];
@@ -403,6 +301,6 @@ fn whoever_stops_gets_away_from_a_remote_that_says_nothing() {
         fn at(&self, _: u64) {}
     }
     let remote = remote(&Arc::default());
-    let never = std::future::pending::<Result<()>>();
+    let never = std::future::pending::<object_store::Result<()>>();
     assert!(matches!(remote.wait(&Stops, never), Err(RemoteError::Interrupted)));
 }

@@ -73,6 +73,17 @@ fn wrong_credentials_are_told_with_the_variables_to_look_at() {
 }
 
 #[test]
+fn credentials_that_are_not_there_are_told_too() {
+    let arguments = [&RUN[..], &["--remote", "az://container/prefix"]].concat();
+    let alone = Project::new().call(&arguments).expect(0);
+    let [warning] = warnings(&alone)[..] else { panic!("one warning: {alone:?}") };
+    let required = Project::new().call(&[&arguments[..], &["--remote-required"]].concat()).expect(1);
+    for says in ["the remote az://container/prefix: ", "Account must be specified", "`AZURE_STORAGE_ACCOUNT_NAME`"] {
+        assert!(warning.contains(says) && required.err.contains(says), "{says}: {warning} {required:?}");
+    }
+}
+
+#[test]
 fn a_remote_that_is_down_costs_one_warning() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     fails(&format!("http://127.0.0.1:{port}"), (KEY, SECRET), &["onnection refused", "the network up"]);
