@@ -131,7 +131,7 @@ const FOREIGN_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Whether what lies at this path, named by [`unique_suffix`], may be a leftover once its lock is free.
 pub(super) fn may_be_left(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let host = name.trim_end_matches(".tmp").rsplitn(4, ['-', '.']).nth(2);
+    let host = name.trim_end_matches(".tmp").rsplit(['-', '.']).nth(2);
     // earlier versions named no machine
     if host.is_none_or(|host| host == this_host() || host.len() != this_host().len()) {
         return true;
