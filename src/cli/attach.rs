@@ -30,6 +30,13 @@ pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
     let submission = find(args)?;
     let asked = &submission.asked;
     let (project, loaded) = Project::of_submission(asked)?;
+    if let (None, Some(option)) = (&loaded, args.shown.of_table()) {
+        return Err(Failure::call(format!(
+            "`{option}` is for the table of a sweep, and `{}` is a pipeline",
+            asked.file.display()
+        ))
+        .hint("leave it out; `--json` prints everything"));
+    }
     let selection = SelectionArgs::of_submission(asked);
     let cancelled = interrupt::listen()?;
     let remote = RemoteArgs::of_submission(asked).open(asked.offline)?;

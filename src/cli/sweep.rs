@@ -40,15 +40,22 @@ pub(super) struct Args {
 /// What is printed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Shown {
-    /// The metric of the table, one of those that the pipeline measures: `log-loss` or `LogLoss`.
-    #[arg(long, value_name = "METRIC", value_parser = metric, default_value = Metric::Auc.name())]
-    metric: Metric,
-    /// How the table is printed.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    /// The metric of the table, one of those that the pipeline measures: `log-loss` or `LogLoss` [default: Auc].
+    #[arg(long, value_name = "METRIC", value_parser = metric)]
+    metric: Option<Metric>,
+    /// How the table is printed [default: text].
+    #[arg(long, value_enum)]
+    format: Option<Format>,
     /// Print one JSON document: as `--format json`.
     #[arg(long, conflicts_with = "format")]
     pub(super) json: bool,
+}
+
+impl Shown {
+    /// The option of a table that the call gives, if it gives one.
+    pub(super) fn of_table(&self) -> Option<&'static str> {
+        self.metric.map(|_| "--metric").or(self.format.map(|_| "--format"))
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -61,7 +68,6 @@ enum Format {
 
 pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
     let (project, loaded) = Project::load_sweep(&args.file, &args.root)?;
-    is_measured(args.shown.metric, &loaded.grid.pipeline, &args.file)?;
     let remote = args.remote.open(args.network.offline)?;
     let everything = SelectionArgs::everything(args.network);
     let executor =
@@ -84,8 +90,10 @@ pub(super) fn finish(
     verbose: bool,
 ) -> Result<Exit, Failure> {
     let LoadedSweep { sweep, grid } = loaded;
+    let metric = shown.metric.unwrap_or(Metric::Auc);
+    is_measured(metric, &grid.pipeline, &project.file)?;
     let console = output::console(verbose);
-    let live = Live::new(sweep, grid, shown.metric, jobs, &console);
+    let live = Live::new(sweep, grid, metric, jobs, &console);
     let Call { site, keep_going, remote, cancelled, .. } = *call;
     let (forced, selected) = (call.forced.clone(), call.selected.clone());
     let call = Call { site, keep_going, forced, selected, remote, cancelled, observer: &live };
@@ -94,8 +102,8 @@ pub(super) fn finish(
 
     let found: HashMap<String, Evaluation> =
         Results::of_report(&report)?.evaluations.into_iter().map(|found| (found.stage, found.evaluation)).collect();
-    let table = Table::of_sweep(sweep, grid, shown.metric, &found);
-    match if shown.json { Format::Json } else { shown.format } {
+    let table = Table::of_sweep(sweep, grid, metric, &found);
+    match if shown.json { Format::Json } else { shown.format.unwrap_or(Format::Text) } {
         Format::Json => output::print_json(&table)?,
         Format::Csv => output::print(&table.csv())?,
         Format::Markdown => output::print(&(notice(&found, true) + &table.markdown()))?,
