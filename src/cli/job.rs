@@ -32,7 +32,7 @@ pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
     let asked = &submission.asked;
     let (project, _) = Project::of_submission(asked)?;
     let selection = SelectionArgs::of_submission(asked);
-    let cancelled = interrupt::listen()?;
+    let cancelled = interrupt::listen_patiently()?;
     let remote = RemoteArgs::of_submission(asked).open(asked.offline)?;
     let call = Call { remote: remote.share(), ..run::call(&project, &selection, false, cancelled)? };
     let at = project.graph.find(stage)?;

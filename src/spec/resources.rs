@@ -57,7 +57,7 @@ impl Resources {
             if !option.starts_with('-') || option.contains(|c: char| c.is_control()) {
                 let what = format!("{option:?} is no option of `sbatch`");
                 problems.push((field, what, "one text an option, as in `extra: [\"--qos=long\"]`"));
-            } else if let Some(known) = OURS.iter().find(|known| **known == name) {
+            } else if let Some(known) = OURS.iter().find(|known| is_same(known, name)) {
                 let what = format!("`{known}` is what mtorec itself says to `sbatch`");
                 problems.push((field, what, "leave it out"));
             }
@@ -66,10 +66,17 @@ impl Resources {
     }
 }
 
+/// Whether an option is this known one; a short one's value may stand right behind it.
+fn is_same(known: &str, name: &str) -> bool {
+    known == name || known.len() == 2 && !name.starts_with("--") && name.starts_with(known)
+}
+
 /// Options of `sbatch` on which the right order of jobs depends, or that have a field of their own here.
 const OURS: &[&str] = &[
     "--array",
     "-a",
+    "--clusters",
+    "-M",
     "--dependency",
     "-d",
     "--hold",
@@ -134,7 +141,7 @@ mod tests {
             ..Resources::default()
         };
         assert!(fields(extra(&["--qos=long", "-C", "--constraint=a&b", "--exclude=n[1-3]"])).is_empty());
-        assert_eq!(fields(extra(&["qos=long", "--dependency=afterok:1", "-H", "--x\n"])).len(), 4);
+        assert_eq!(fields(extra(&["qos=long", "--dependency=afterok:1", "-H", "-t60", "-M", "--x\n"])).len(), 6);
         let named = |name: &str| Resources { partition: Some(name.into()), ..Resources::default() };
         assert!(fields(named("gpu_long-2,cpu")).is_empty());
         for name in ["", "a b", "-p", "a\nb"] {

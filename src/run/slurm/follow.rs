@@ -1,14 +1,14 @@
 //! Follows the jobs of a submission until none is left: what came of each, what the others wait for.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::commands::{self, Job};
-use super::{Submission, Survey, by_job};
-use crate::run::executor::{Call, ExecutorError, Stopped};
+use super::commands::{self, Job, SlurmError};
+use super::{Submission, Survey, by_job, words};
+use crate::run::executor::{Call, Stopped};
 use crate::run::maker::Maker;
 use crate::stage::{Progress, StageError};
 
@@ -21,6 +21,9 @@ const GRACE: Duration = Duration::from_secs(60);
 
 /// How long cancelled jobs may take to end; Slurm kills what has not after half a minute, unless told otherwise.
 const LAST_WORDS: Duration = Duration::from_secs(60);
+
+/// Up to so many jobs that begin at once are named.
+const FEW: usize = 3;
 
 /// Lines of a job's log that are shown when it died without a word.
 const LOG_LINES: usize = 5;
@@ -55,14 +58,24 @@ struct Follower<'a, 'm> {
     silent: HashMap<usize, Instant>,
     /// The node that each running job was last seen on.
     running: HashMap<usize, String>,
-    /// Since when jobs are being cancelled, and whether the user wanted that.
+    /// Since when all jobs are cancelled.
     cancelling: Option<Instant>,
-    /// After a failure: what has not begun was cancelled.
+    /// After a failure: nothing more shall begin.
     halted: bool,
-    /// Whether Slurm was asked in vain last time.
+    /// What Slurm has still to be told.
+    order: Option<Order>,
+    /// Whether Slurm was told or asked in vain last time.
     deaf: bool,
     /// What was last said of what jobs wait for.
-    reasons: Vec<String>,
+    obstacles: BTreeSet<String>,
+}
+
+/// Which jobs are to be cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// Those that have not begun.
+    Waiting,
+    All,
 }
 
 /// Follows a submission's jobs.
@@ -72,7 +85,7 @@ pub(super) fn follow(
     submission: &Submission,
     survey: Survey,
     mood: Mood,
-) -> Result<Vec<Option<Stopped>>, ExecutorError> {
+) -> Vec<Option<Stopped>> {
     let Survey { stopped, remaining } = survey;
     let fate = |stage: usize| match (maker.is_made(stage), remaining[stage]) {
         (true, _) => Fate::Made,
@@ -91,23 +104,26 @@ pub(super) fn follow(
         running: HashMap::new(),
         cancelling: None,
         halted: false,
+        order: None,
         deaf: false,
-        reasons: Vec::new(),
+        obstacles: BTreeSet::new(),
     };
     if matches!(mood, Mood::Cancelling) {
-        follower.cancelling = Some(Instant::now());
+        follower.cancel(Order::All);
     }
-    follower.run(&mood)?;
-    Ok(follower.stopped)
+    follower.run(&mood);
+    follower.stopped
 }
 
 impl Follower<'_, '_> {
-    fn run(&mut self, mood: &Mood) -> Result<(), ExecutorError> {
+    fn run(&mut self, mood: &Mood) {
         let progress = self.maker.console.stage("slurm");
         progress.begin(self.submission.stages() as u64, "jobs");
         let mut pause = SOON;
         loop {
+            let (start, pulse) = (Instant::now(), self.submission.pulse());
             let queue = self.ask();
+            let cost = start.elapsed();
             let before = (self.open(), self.running.len());
             if let Some(queue) = &queue {
                 self.see_running(queue);
@@ -116,64 +132,104 @@ impl Follower<'_, '_> {
             self.tell(&progress, queue.as_ref());
             if self.open() == 0 {
                 self.submission.end();
-                return Ok(());
+                return;
             }
-            let asked = self.call.cancelled.load(Ordering::Relaxed);
-            if asked && self.cancelling.is_none() {
-                let Mood::Patient(leave) = mood else { continue };
-                if leave(self.open()) {
-                    self.leave();
-                    return Ok(());
+            if self.call.cancelled.load(Ordering::Relaxed) && self.cancelling.is_none() {
+                if let Mood::Patient(leave) = mood
+                    && leave(self.open())
+                {
+                    return self.leave();
                 }
-                commands::cancel(&self.ids, false).map_err(super::refused)?;
-                self.cancelling = Some(Instant::now());
+                self.cancel(Order::All);
             }
+            self.give_order();
             let happens = before != (self.open(), self.running.len()) || self.cancelling.is_some();
             pause = if happens { SOON } else { pause.mul_f64(1.5).min(SELDOM) };
-            self.sleep(pause);
+            // whoever waits long for an answer has much to do, or a controller that has
+            if self.sleep(pause.max(cost * 20), pulse) {
+                pause = SOON;
+            }
         }
     }
 
     /// The jobs of the submission, by stage; nothing while Slurm does not answer, which its jobs do not mind.
     fn ask(&mut self) -> Option<HashMap<usize, Job>> {
-        match commands::jobs(|name| self.submission.array_of(name).is_some()) {
-            Ok(jobs) => {
+        let jobs = self.heard(commands::jobs(|name| self.submission.array_of(name).is_some()))?;
+        let seats = (0..self.fates.len()).filter_map(|stage| Some((self.seat(stage)?, stage)));
+        let stages: HashMap<(usize, u32), usize> = seats.collect();
+        let of = |job: Job| {
+            let array = self.submission.array_of(&job.name)?;
+            Some((*stages.get(&(array, job.task))?, job))
+        };
+        Some(jobs.into_iter().filter_map(of).collect())
+    }
+
+    /// What Slurm answered; that it does not is said once.
+    fn heard<T>(&mut self, answer: Result<T, SlurmError>) -> Option<T> {
+        match answer {
+            Ok(answer) => {
                 if std::mem::take(&mut self.deaf) {
                     self.maker.console.say("slurm", "answers again");
                 }
-                let seats = (0..self.fates.len())
-                    .filter_map(|stage| Some((self.submission.seat(&self.maker.graph.nodes()[stage].name)?, stage)));
-                let stages: HashMap<(usize, u32), usize> = seats.collect();
-                let of = |job: Job| {
-                    let array = self.submission.array_of(&job.name)?;
-                    Some((*stages.get(&(array, job.task))?, job))
-                };
-                Some(jobs.into_iter().filter_map(of).collect())
+                Some(answer)
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.deaf, true) {
-                    self.maker.console.warn("slurm", &format!("{error}; its jobs go on, it is asked again"));
+                    self.maker.console.warn("slurm", &format!("{error}; its jobs go on, and it is asked again"));
                 }
                 None
             }
         }
     }
 
+    /// Wants jobs to be cancelled.
+    fn cancel(&mut self, order: Order) {
+        self.order = Some(order);
+        if order == Order::All {
+            self.cancelling = Some(Instant::now());
+        }
+    }
+
+    /// Tells Slurm what it has not been told yet, until it listens.
+    fn give_order(&mut self) {
+        let Some(order) = self.order else { return };
+        if self.heard(commands::cancel(&self.ids, order == Order::Waiting)).is_some() {
+            self.order = None;
+            // from now on they have their time to end
+            self.cancelling = self.cancelling.map(|_| Instant::now());
+        }
+    }
+
+    fn seat(&self, stage: usize) -> Option<(usize, u32)> {
+        self.submission.seat(&self.maker.graph.nodes()[stage].name)
+    }
+
     fn open(&self) -> usize {
         self.fates.iter().filter(|&&fate| fate == Fate::Open).count()
     }
 
+    /// Says which jobs have begun: each with its node where they are few, or else how many at once.
     fn see_running(&mut self, queue: &HashMap<usize, Job>) {
+        let mut begun: Vec<(usize, &Job)> = Vec::new();
         for stage in (0..self.fates.len()).filter(|&stage| self.fates[stage] == Fate::Open) {
             let Some(job) = queue.get(&stage) else { continue };
             if job.state == "RUNNING" {
                 let before = self.running.insert(stage, job.node.clone());
                 if before.as_ref() != Some(&job.node) {
-                    self.say(stage, &format!("job {} runs on {}", job.title(), job.node));
+                    begun.push((stage, job));
                 }
-            } else if job.is_pending() && self.running.remove(&stage).is_some() {
+            } else if job.is_waiting() && self.running.remove(&stage).is_some() {
                 self.say(stage, &format!("job {} was stopped and waits to start again", job.title()));
             }
+        }
+        if begun.len() <= FEW {
+            for (stage, job) in begun {
+                self.say(stage, &format!("job {} runs on {}", job.title(), job.node));
+            }
+        } else {
+            let nodes: BTreeSet<&str> = begun.iter().map(|(_, job)| job.node.as_str()).collect();
+            let what = format!("{} begin on {}", words::count(begun.len(), "job"), words::count(nodes.len(), "node"));
+            self.maker.console.say("slurm", &what);
         }
     }
 
@@ -196,9 +252,8 @@ impl Follower<'_, '_> {
                 self.silent.remove(&stage);
                 continue;
             }
-            let name = &self.maker.graph.nodes()[stage].name;
-            let told = self.submission.seat(name).and_then(|seat| self.submission.outcome(seat));
-            let result = match told.map(super::submission::Outcome::result) {
+            let told = self.seat(stage).and_then(|seat| self.submission.outcome(seat));
+            let result = match told.map(super::outcome::Outcome::result) {
                 Some(Ok(how)) => match self.maker.take_over(stage, Some(how)) {
                     Ok(Some(made)) => Some(Ok(made)),
                     Ok(None) if !self.is_overdue(stage) => None,
@@ -237,79 +292,50 @@ impl Follower<'_, '_> {
     }
 
     fn was_begun(&self, stage: usize) -> bool {
-        let seat = self.submission.seat(&self.maker.graph.nodes()[stage].name);
-        seat.is_some_and(|seat| self.submission.log(seat).exists())
+        self.seat(stage).is_some_and(|seat| self.submission.log(seat).exists())
     }
 
     /// After a failure nothing more begins, unless the call is to keep going.
     fn halt(&mut self) {
-        if self.call.keep_going || std::mem::replace(&mut self.halted, true) || self.cancelling.is_some() {
-            return;
-        }
-        if let Err(error) = commands::cancel(&self.ids, true) {
-            self.maker.console.warn("slurm", &format!("jobs that are not wanted any more stay: {error}"));
+        if !self.call.keep_going && !self.halted && self.cancelling.is_none() {
+            self.halted = true;
+            self.cancel(Order::Waiting);
         }
     }
 
     /// Why a stage has no artifact whose job is over and has said nothing; nothing while it may still be heard of.
     fn without_a_word(&mut self, stage: usize, job: Option<&Job>) -> Option<StageError> {
         if let Some(since) = self.cancelling {
-            let gone = job.is_none_or(|job| !job.is_alive()) || since.elapsed() > LAST_WORDS;
+            let gone = job.is_none_or(|job| !job.is_alive()) || self.order.is_none() && since.elapsed() > LAST_WORDS;
             return gone.then_some(StageError::Interrupted);
         }
         let state = job.map(|job| job.state.as_str());
         if self.halted && matches!(state, Some("CANCELLED") | None) {
             return Some(StageError::Interrupted);
         }
-        let says_all = matches!(
-            state,
-            Some("CANCELLED" | "TIMEOUT" | "NODE_FAIL" | "OUT_OF_MEMORY" | "DEADLINE" | "BOOT_FAIL" | "LAUNCH_FAILED")
-        );
-        if !says_all && !self.is_overdue(stage) {
+        let seat = self.seat(stage)?;
+        let died = self.submission.died(seat);
+        if died.is_none() && !job.is_some_and(Job::says_why) && !self.is_overdue(stage) {
             return None;
         }
-        Some(self.died(stage, job))
+        let title = job
+            .map_or_else(|| self.ids.get(seat.0).map_or_else(String::new, |id| format!("{id}_{}", seat.1)), Job::title);
+        let log = self.submission.log(seat);
+        let text = fs::read(&log).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let (what, hint) = words::death(&title, job, died, text.is_some(), self.maker.site.root);
+        let text = text.unwrap_or_default();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let mut words = vec![what];
+        if !lines.is_empty() {
+            let last = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n    ");
+            words.push(format!("the end of `{}`:\n    {last}", log.display()));
+        }
+        Some(StageError::told(words, Some(hint), None))
     }
 
     /// Whether a stage has been without a word for so long that none will come.
     fn is_overdue(&mut self, stage: usize) -> bool {
         self.silent.entry(stage).or_insert_with(Instant::now).elapsed() > GRACE
-    }
-
-    fn died(&self, stage: usize, job: Option<&Job>) -> StageError {
-        let name = &self.maker.graph.nodes()[stage].name;
-        let Some(seat) = self.submission.seat(name) else { return StageError::Interrupted };
-        let title = job
-            .map_or_else(|| self.ids.get(seat.0).map_or_else(String::new, |id| format!("{id}_{}", seat.1)), Job::title);
-        let log = self.submission.log(seat);
-        let (message, hint) = match job.map(|job| job.state.as_str()) {
-            Some("CANCELLED") => (format!("its job {title} was cancelled"), "the next run goes on from its checkpoint"),
-            Some("TIMEOUT") => (
-                format!("its job {title} ran out of time"),
-                "give it more `resources.hours`, or let it start again more often (`--requeue`); the next run goes on from \
-                 its checkpoint",
-            ),
-            Some("OUT_OF_MEMORY") => (format!("its job {title} ran out of memory"), "give it more `resources.mem_gb`"),
-            Some("NODE_FAIL" | "BOOT_FAIL" | "LAUNCH_FAILED") => {
-                (format!("the node of its job {title} failed"), "the next run goes on from its checkpoint")
-            }
-            Some(state) => (
-                format!("its job {title} ended ({state}) without saying what came of it"),
-                "its log may say why; the next run goes on from its checkpoint",
-            ),
-            None => (
-                format!("Slurm no longer knows its job {title}"),
-                "somebody removed it, or Slurm lost its state; the next run goes on from its checkpoint",
-            ),
-        };
-        let mut words = vec![message];
-        let text = fs::read_to_string(&log).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-        if !lines.is_empty() {
-            let last = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n    ");
-            words.push(format!("the end of `{}`:\n    {last}", log.display()));
-        }
-        StageError::told(words, Some(hint.to_owned()), None)
     }
 
     fn not_shared(&self) -> StageError {
@@ -323,24 +349,21 @@ impl Follower<'_, '_> {
         let (open, running) = (self.open(), self.running.len());
         let done = self.submission.stages().saturating_sub(open);
         let mut message = format!("{running} running, {} waiting", open.saturating_sub(running));
-        let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-        for job in queue.into_iter().flat_map(HashMap::values).filter(|job| job.is_pending()) {
-            // what a job waits for in any case
-            if !matches!(job.reason.as_str(), "None" | "Dependency" | "Priority" | "Resources" | "BeginTime") {
-                *reasons.entry(job.reason.as_str()).or_default() += 1;
-            }
+        let mut obstacles: BTreeMap<String, usize> = BTreeMap::new();
+        for obstacle in queue.into_iter().flat_map(HashMap::values).filter_map(words::obstacle) {
+            *obstacles.entry(obstacle).or_default() += 1;
         }
-        let texts: Vec<String> = reasons.iter().map(|(reason, jobs)| format!("{jobs} for {reason}")).collect();
+        let texts: Vec<String> = obstacles.iter().map(|(obstacle, jobs)| format!("{jobs} for {obstacle}")).collect();
         if !texts.is_empty() {
-            message.push_str(&format!(" ({})", texts.join(", ")));
+            message.push_str(&format!("; {}", texts.join(", ")));
         }
         progress.at(done as u64, &message);
-        let reasons: Vec<String> = reasons.into_keys().map(str::to_owned).collect();
-        if queue.is_some() && reasons != self.reasons {
-            for reason in reasons.iter().filter(|reason| !self.reasons.contains(reason)) {
-                self.maker.console.say("slurm", &format!("jobs wait: {reason}"));
+        if queue.is_some() {
+            let new: BTreeSet<String> = obstacles.into_keys().collect();
+            for obstacle in new.difference(&self.obstacles) {
+                self.maker.console.say("slurm", &format!("jobs wait: {obstacle}"));
             }
-            self.reasons = reasons;
+            self.obstacles = new;
         }
     }
 
@@ -353,11 +376,19 @@ impl Follower<'_, '_> {
         }
     }
 
-    fn sleep(&self, pause: Duration) {
+    /// Waits, but not after something new can be seen or the user wants to stop; says whether there is something new.
+    fn sleep(&self, pause: Duration, pulse: Option<SystemTime>) -> bool {
         let start = Instant::now();
-        while start.elapsed() < pause && (self.cancelling.is_some() || !self.call.cancelled.load(Ordering::Relaxed)) {
-            thread::sleep(Duration::from_millis(50));
+        while start.elapsed() < pause {
+            if start.elapsed() >= SOON && self.submission.pulse() != pulse {
+                return true;
+            }
+            if self.cancelling.is_none() && self.call.cancelled.load(Ordering::Relaxed) {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(100));
         }
+        false
     }
 
     fn say(&self, stage: usize, text: &str) {

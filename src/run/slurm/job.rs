@@ -34,7 +34,7 @@ pub fn make_one(
     });
     let made = sharing.failure_of(stage).map_or(made, Err);
     let result = made.map(|made| made.how);
-    if let Some(outcome) = super::submission::Outcome::of(&result) {
+    if let Some(outcome) = super::outcome::Outcome::of(&result) {
         submission.set_outcome(seat, &outcome)?;
     }
     Ok(result)

@@ -1,10 +1,13 @@
 #!/bin/bash
 # Makes one stage within a job of Slurm; written and submitted by mtorec.
-# job.sh FOLDER ARRAY REQUEUE: the submission's folder, the array's number in it, and how often a job may start again.
+# job.sh FOLDER ARRAY REQUEUE: the submission's folder, the array's number in it, and how often a job may start itself again.
 folder=$1 array=$2 requeue=$3
+job="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
+outcome="$folder/outcomes/$array-$SLURM_ARRAY_TASK_ID"
 # as many threads as cores were given, whatever the node has
 export RAYON_NUM_THREADS="${SLURM_CPUS_PER_TASK:-${SLURM_CPUS_ON_NODE:-1}}"
 
+rm -f "$outcome.died"
 "$folder/mtorec" job "$folder" "$array" "$SLURM_ARRAY_TASK_ID" &
 stage=$!
 
@@ -20,16 +23,20 @@ while true; do
     code=$?
     [ -n "$signalled" ] || break
 done
+[ "$code" -ne 0 ] || exit 0
 
+# Slurm counts the restarts that others wanted too, as for a job with a higher priority: those are no reason to give up
+restarts=$(cat "$outcome.restarts" 2>/dev/null)
+restarts=${restarts:-0}
 # killed (128 and the signal's number), by whomever: `scancel` and the node's end take this script along
-if [ -n "$short" ] && [ "$code" -ne 0 ] && [ "$code" -ne 1 ] || [ "$code" -gt 130 ]; then
-    restarts=${SLURM_RESTART_COUNT:-0}
+if [ -n "$short" ] && [ "$code" -ne 1 ] || [ "$code" -gt 130 ]; then
+    echo "job $job: ended with $code${short:+ as its time ran out}, after $restarts restarts of at most $requeue"
     if [ "$restarts" -lt "$requeue" ]; then
-        echo "job ${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID: ended with $code${short:+ as its time ran out}; starts again"
+        echo $((restarts + 1)) >"$outcome.restarts"
         # the job keeps its number, so what waits for it goes on waiting
-        scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID" && exit 0
-    else
-        echo "job ${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID: ended with $code${short:+ as its time ran out}, after $restarts restarts"
+        scontrol requeue "$job" && exit 0
     fi
 fi
+# whoever waits for the stage need not wait for a word of it
+[ -e "$outcome.json" ] || echo "$code $restarts ${short:-0}" >"$outcome.died"
 exit "$code"

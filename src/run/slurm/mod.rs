@@ -2,16 +2,20 @@
 //! stages that it reads, and runs this same program for itself alone, on the store that all nodes share. Keys, locks,
 //! checkpoints and early cut-off are those of any run; Slurm only decides when and where.
 //!
-//! `arrays` says which stage is submitted with which, `submission` what is kept of that on the disk, `follow` what becomes of
-//! it, `job` what happens on the node; `commands` alone speaks with Slurm.
+//! `arrays` says which stage is submitted with which, `submission` what is kept of that on the disk, `job` what happens on the
+//! node, `outcome` what it leaves behind, `follow` what becomes of it and `words` how that is said; `commands` alone speaks
+//! with Slurm.
 
 mod arrays;
 mod commands;
 mod follow;
 mod job;
+mod outcome;
 mod submission;
+mod words;
 
 use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
@@ -60,18 +64,15 @@ impl Executor for Slurm {
         let lock = alone(maker)?;
         let submission = match &self.wish {
             Wish::Submit { asked, .. } => running(maker, asked)?,
-            Wish::Follow(submission) | Wish::Cancel(submission) => Some(submission.clone()),
+            Wish::Follow(submission) | Wish::Cancel(submission) => Some(whole(maker, submission)?),
         };
         if let Some(submission) = submission {
             drop(lock);
             let survey = survey(maker, call, Some(&submission));
             return match &self.wish {
                 Wish::Submit { detach: true, .. } => Ok(away(maker, survey, &submission)),
-                Wish::Cancel(_) => {
-                    commands::cancel(&submission.submitted().unwrap_or_default(), false).map_err(refused)?;
-                    follow(maker, call, &submission, survey, follow::Mood::Cancelling)
-                }
-                _ => follow(maker, call, &submission, survey, follow::Mood::Patient(&self.leave)),
+                Wish::Cancel(_) => Ok(follow(maker, call, &submission, survey, follow::Mood::Cancelling)),
+                _ => Ok(follow(maker, call, &submission, survey, follow::Mood::Patient(&self.leave))),
             };
         }
         let Wish::Submit { asked, detach } = &self.wish else { return Ok(Vec::new()) };
@@ -82,10 +83,10 @@ impl Executor for Slurm {
         }
         let submission = self.submit(maker, asked, &survey.remaining)?;
         drop(lock);
-        let jobs = submission.stages();
         let what = format!(
-            "{jobs} jobs in {} arrays, submission {}; logs in `{}`",
-            submission.arrays.len(),
+            "{} in {}, submission {}; logs in `{}`",
+            words::count(submission.stages(), "job"),
+            words::count(submission.arrays.len(), "array"),
             submission.id,
             submission.folder().join("logs").display()
         );
@@ -93,7 +94,7 @@ impl Executor for Slurm {
         if *detach {
             return Ok(away(maker, survey, &submission));
         }
-        follow(maker, call, &submission, survey, follow::Mood::Patient(&self.leave))
+        Ok(follow(maker, call, &submission, survey, follow::Mood::Patient(&self.leave)))
     }
 }
 
@@ -111,11 +112,10 @@ impl Slurm {
         let arrays = arrange(maker.graph, remaining, largest - 1);
         let submission = Submission::create(maker.store, asked, arrays)?;
         let mut ids = Vec::new();
-        let submitted = self.submit_all(maker, &submission, &mut ids);
-        if let Err(error) = submitted {
-            take_back(&submission, &ids);
-            submission.remove();
-            return Err(error);
+        if let Err(error) = self.submit_all(maker, &submission, &mut ids) {
+            take_back(maker, &submission, &ids);
+            // Ctrl-C reaches `sbatch` too
+            return Err(if maker.cancelled.load(Ordering::Relaxed) { ExecutorError::Interrupted } else { error });
         }
         Ok(submission)
     }
@@ -127,7 +127,7 @@ impl Slurm {
             if maker.cancelled.load(Ordering::Relaxed) {
                 return Err(ExecutorError::Interrupted);
             }
-            let mut options = self.options(maker, submission, at);
+            let mut options = self.options(maker, submission, at)?;
             match array.dependency(ids) {
                 Some(dependency) => options.push(format!("--dependency={dependency}")),
                 // nothing starts before everything stands
@@ -141,17 +141,18 @@ impl Slurm {
                 held.push(id);
             }
         }
-        submission.set_submitted(ids.clone())?;
-        commands::release(&held).map_err(refused)
+        // in this order: jobs that stand and are held would be waited for, and wait, for ever
+        commands::release(&held).map_err(refused)?;
+        Ok(submission.set_submitted(ids.clone())?)
     }
 
-    fn options(&self, maker: &Maker, submission: &Submission, at: usize) -> Vec<String> {
+    fn options(&self, maker: &Maker, submission: &Submission, at: usize) -> Result<Vec<String>, ExecutorError> {
         let array = &submission.arrays[at];
-        let logs = submission.folder().join("logs").join(format!("{at}-%a.log"));
+        let logs = pattern(&submission.folder().join("logs"))?;
         let mut options = vec![
             format!("--array={}", array.numbers()),
             format!("--job-name={}", submission.job_name(at)),
-            format!("--output={}", logs.display()),
+            format!("--output={logs}/{at}-%a.log"),
             "--open-mode=append".to_owned(),
             format!("--chdir={}", maker.site.root.display()),
             "--requeue".to_owned(),
@@ -159,7 +160,21 @@ impl Slurm {
             format!("--signal=B:USR1@{WARNING_SECONDS}"),
         ];
         options.extend(asked_of(array, maker));
-        options
+        Ok(options)
+    }
+}
+
+/// A folder as Slurm's patterns for file names write it.
+fn pattern(folder: &Path) -> Result<String, ExecutorError> {
+    match folder.to_str() {
+        // a backslash anywhere ends all patterns, and so one file would be that of all jobs
+        Some(text) if !text.contains(['\\', '\n']) => Ok(text.replace('%', "%%")),
+        _ => Err(ExecutorError::Refused {
+            message: format!("Slurm cannot write logs to `{}`", folder.display()),
+            hint: Some(
+                "use a project's folder (`--root`) without backslashes and of plain UTF-8 in its path".to_owned(),
+            ),
+        }),
     }
 }
 
@@ -225,7 +240,7 @@ fn look(maker: &Maker, stage: usize, known: bool, submission: Option<&Submission
         return Ok(false);
     }
     let told = submission.and_then(|submission| submission.outcome(submission.seat(&node.name)?));
-    let found = match told.map(submission::Outcome::result) {
+    let found = match told.map(outcome::Outcome::result) {
         Some(Ok(how)) => maker.take_over(stage, Some(how))?,
         Some(Err(_)) => None,
         None => maker.find(stage)?,
@@ -244,10 +259,9 @@ fn running(maker: &Maker, asked: &Asked) -> Result<Option<Submission>, ExecutorE
         let jobs = commands::jobs(|name| submission.array_of(name).is_some()).map_err(refused)?;
         let ids: Vec<u64> = jobs.iter().filter(|job| job.is_alive()).map(|job| job.id).collect();
         if submission.submitted().is_none() {
-            // somebody is at it just now, or died over it: then its first jobs are held for ever
+            // whoever was at it died over it: they would have the lock. Its first jobs are held for ever
             maker.console.say("slurm", &format!("submission {} was broken off: it is taken back", submission.id));
-            take_back(&submission, &ids);
-            submission.remove();
+            take_back(maker, &submission, &ids);
         } else if ids.is_empty() {
             submission.end();
         } else if submission.asked == *asked {
@@ -269,6 +283,21 @@ fn running(maker: &Maker, asked: &Asked) -> Result<Option<Submission>, ExecutorE
         }
     }
     Ok(same)
+}
+
+/// A submission, if all of its jobs stand; what somebody did not bring to its end is taken back.
+fn whole(maker: &Maker, submission: &Submission) -> Result<Submission, ExecutorError> {
+    if submission.submitted().is_some() {
+        return Ok(submission.clone());
+    }
+    // who had the lock a moment ago may have taken it back
+    if submission.folder().exists() {
+        take_back(maker, submission, &[]);
+    }
+    Err(ExecutorError::Refused {
+        message: format!("submission {} was broken off before all of its jobs stood", submission.id),
+        hint: Some("the same `run` or `sweep` submits them anew".to_owned()),
+    })
 }
 
 /// The right to submit jobs of this store: no two calls at once submit the same, and one that was broken off can be told from
@@ -308,16 +337,27 @@ fn by_job(submission: &Submission, ids: &[u64], stage: &str) -> Option<Stopped> 
     Some(Stopped::Away { by: format!("job {}_{task} of Slurm", ids.get(array)?) })
 }
 
-/// Cancels what was submitted of a submission, known by its number or, if Slurm took it and could not say so, by its name.
-fn take_back(submission: &Submission, ids: &[u64]) {
-    let mut all = ids.to_vec();
-    if let Ok(jobs) = commands::jobs(|name| submission.array_of(name).is_some()) {
+/// Cancels what was submitted of a submission, known by its number or, if Slurm took it and could not say so, by its name,
+/// and removes its folder. If Slurm does not hear that, the folder stays, and the next call tries again.
+fn take_back(maker: &Maker, submission: &Submission, ids: &[u64]) {
+    let done = commands::jobs(|name| submission.array_of(name).is_some()).and_then(|jobs| {
+        let mut all = ids.to_vec();
         all.extend(jobs.iter().filter(|job| job.is_alive()).map(|job| job.id));
-    }
-    all.sort_unstable();
-    all.dedup();
-    if let Err(error) = commands::cancel(&all, false) {
-        tracing::warn!(%error, "jobs that are not wanted stay: `scancel` them");
+        all.sort_unstable();
+        all.dedup();
+        commands::cancel(&all, false)
+    });
+    match done {
+        Ok(()) => submission.remove(),
+        // where there is no Slurm there are no jobs
+        Err(SlurmError::Missing { .. }) if ids.is_empty() => submission.remove(),
+        Err(error) => maker.console.warn(
+            "slurm",
+            &format!(
+                "jobs of submission {} may be held in Slurm ({error}); the next run takes them back",
+                submission.id
+            ),
+        ),
     }
 }
 

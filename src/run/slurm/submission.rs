@@ -11,9 +11,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::arrays::Array;
-use crate::run::How;
+use super::outcome::{Died, Outcome};
 use crate::spec::Cell;
-use crate::stage::StageError;
 use crate::store::{Digest, Store, StoreError};
 
 /// What a call asked for, so that jobs and followers can do the same later, whatever has become of the files.
@@ -71,6 +70,8 @@ pub struct AskedSweep {
 ///   mtorec            this program, as it was; removed at the end
 ///   submitted.json    the numbers of the arrays' jobs, once all of them stand
 ///   outcomes/A-T.json what came of task T of array A
+///   outcomes/A-T.died how it ended, where it came to nothing and does not start again
+///   outcomes/A-T.restarts how often it has started itself again
 ///   logs/A-T.log      what it printed
 ///   ended             written when all has come to an end
 /// ```
@@ -84,61 +85,6 @@ pub struct Submission {
     pub(super) arrays: Vec<Array>,
     /// Of every stage that was submitted, its array and task.
     seats: HashMap<String, (usize, u32)>,
-}
-
-/// What came of a job's stage.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) enum Outcome {
-    /// It has its artifact.
-    Made {
-        /// Whether the stage ran, rather than finding what it should make.
-        ran: bool,
-        /// Why it ran.
-        reasons: Vec<String>,
-        /// How long it took, in seconds.
-        seconds: f64,
-    },
-    /// It failed.
-    Failed {
-        /// What is wrong, and what caused it.
-        causes: Vec<String>,
-        /// What to do about it.
-        hint: Option<String>,
-        /// The field of the pipeline that is to blame.
-        field: Option<String>,
-    },
-}
-
-impl Outcome {
-    /// Of a result within a job; an interruption leaves none, for the job may start again.
-    pub(super) fn of(result: &Result<How, StageError>) -> Option<Self> {
-        match result {
-            Ok(How::Ran { reasons, took }) => Some(Self::Made {
-                ran: true,
-                reasons: reasons.iter().map(ToString::to_string).collect(),
-                seconds: took.as_secs_f64(),
-            }),
-            Ok(_) => Some(Self::Made { ran: false, reasons: Vec::new(), seconds: 0.0 }),
-            Err(StageError::Interrupted) => None,
-            Err(error) => Some(Self::Failed {
-                causes: error.chain(),
-                hint: error.remedy().map(str::to_owned),
-                field: error.field().map(str::to_owned),
-            }),
-        }
-    }
-
-    /// How a stage came to its artifact, or why it failed.
-    pub(super) fn result(self) -> Result<How, StageError> {
-        match self {
-            Self::Made { ran: true, reasons, seconds } => Ok(How::Ran {
-                reasons: reasons.into_iter().map(crate::plan::Reason::Told).collect(),
-                took: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
-            }),
-            Self::Made { ran: false, .. } => Ok(How::UpToDate),
-            Self::Failed { causes, hint, field } => Err(StageError::told(causes, hint, field)),
-        }
-    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -284,6 +230,16 @@ impl Submission {
         read(&self.outcome_file(seat)).ok()
     }
 
+    /// How a task ended that came to nothing.
+    pub(super) fn died(&self, seat: (usize, u32)) -> Option<Died> {
+        Died::parse(&fs::read_to_string(self.outcome_file(seat).with_extension("died")).ok()?)
+    }
+
+    /// Something that changes whenever a task says what came of it; cheap to ask for.
+    pub(super) fn pulse(&self) -> Option<SystemTime> {
+        fs::metadata(self.folder().join("outcomes")).and_then(|folder| folder.modified()).ok()
+    }
+
     /// A job begins: what an earlier start of it said counts no more.
     pub(super) fn forget_outcome(&self, seat: (usize, u32)) -> Result<(), StoreError> {
         let path = self.outcome_file(seat);
@@ -341,7 +297,6 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Reason;
 
     fn asked(file: &str) -> Asked {
         Asked {
@@ -390,19 +345,5 @@ mod tests {
         assert!(made.folder().exists());
         Submission::remove_ended(&store, Path::new("x.ron")).unwrap();
         assert!(!made.folder().exists());
-    }
-
-    #[test]
-    fn what_came_of_a_job_is_told_whole() {
-        let told = |result: Result<How, StageError>| Outcome::of(&result).map(Outcome::result);
-        let ran = How::Ran { reasons: vec![Reason::NeverRun], took: Duration::from_millis(1500) };
-        let Some(Ok(How::Ran { reasons, took })) = told(Ok(ran)) else { panic!("it ran") };
-        assert_eq!((reasons[0].to_string().as_str(), took), ("never run", Duration::from_millis(1500)));
-        assert_eq!(told(Ok(How::Shared)).unwrap().unwrap(), How::UpToDate);
-        assert!(told(Err(StageError::Interrupted)).is_none());
-        let source = io::Error::other("no such file");
-        let error = StageError::Io { action: "cannot read", path: "a".into(), source };
-        let told = told(Err(error)).unwrap().unwrap_err();
-        assert_eq!(told.chain(), ["cannot read `a`", "no such file"]);
     }
 }
