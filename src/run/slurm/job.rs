@@ -1,5 +1,9 @@
 //! What happens on the node: one stage of a submission is made, and what came of it is written down.
 
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
 use super::Submission;
 use crate::plan::{Graph, Record};
 use crate::run::cores::Cores;
@@ -14,7 +18,6 @@ use crate::store::{Store, StoreError};
 ///
 /// # Errors
 /// When what came of it cannot be written down; a stage that fails is no error here.
-#[allow(clippy::too_many_arguments)]
 pub fn make_one(
     submission: &Submission,
     seat: (usize, u32),
@@ -40,11 +43,23 @@ pub fn make_one(
     Ok(result)
 }
 
+/// How late this node may see what a job on another one wrote: a shared file system keeps what it knows of folders for a
+/// while.
+const LATE: Duration = Duration::from_secs(60);
+
 /// Finds the artifacts of all stages before this one.
 fn find_sources(maker: &Maker, stage: usize) -> Result<(), StageError> {
     let needed = maker.graph.needed_for(stage);
+    let start = Instant::now();
     for source in (0..stage).filter(|&source| needed[source]) {
-        if maker.take_over(source, None)?.is_none() {
+        while maker.take_over(source, None)?.is_none() {
+            if maker.cancelled.load(Ordering::Relaxed) {
+                return Err(StageError::Interrupted);
+            }
+            if start.elapsed() < LATE {
+                thread::sleep(Duration::from_secs(1));
+                continue;
+            }
             let name = &maker.graph.nodes()[source].name;
             let message = format!("the artifact of `{name}`, which this stage needs, is not in the store");
             let hint = format!("`{}` must be the same folder on all nodes", maker.store.folder().display());
