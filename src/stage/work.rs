@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{Context, Execute, External, Inputs, Lacking, Outcome, Provision, StageError};
 use crate::registry::{Entry, to_ron};
-use crate::spec::{self, Stage};
+use crate::spec::{self, Resources, Stage};
 use crate::store::{Draft, FileDigests};
 
 /// All that planning and running need of a stage. [`Stage`] has it through the [`Execute`] of its kind.
@@ -162,18 +162,20 @@ const KINDS: [(&str, &str, &str); 8] = [
     ),
 ];
 
-/// The kinds of stages with every default written out, for `mtorec list stages`.
+/// The kinds of stages with every default written out, for `mtorec list stages`; what all of them have stands once.
 pub fn entries() -> Vec<Entry> {
     let options = ron::Options::default().with_default_extension(ron::extensions::Extensions::UNWRAP_VARIANT_NEWTYPES);
-    KINDS
-        .into_iter()
-        .map(|(name, summary, least)| Entry {
-            name,
-            summary,
-            source: "",
-            defaults: options.from_str::<Stage>(least).map_or_else(|_| least.to_owned(), |stage| to_ron(&stage)),
-        })
-        .collect()
+    let resources = format!("resources:{}", to_ron(&Resources::default()));
+    let defaults = |least: &str| {
+        let all = options.from_str::<Stage>(least).map_or_else(|_| least.to_owned(), |stage| to_ron(&stage));
+        all.replace(&format!(",{resources}"), "")
+    };
+    let kinds = KINDS.into_iter();
+    let mut entries: Vec<Entry> =
+        kinds.map(|(name, summary, least)| Entry { name, summary, source: "", defaults: defaults(least) }).collect();
+    let summary = "in any stage, or once for the whole pipeline: what its job asks for with `--on slurm`";
+    entries.push(Entry { name: "resources", summary, source: "", defaults: resources });
+    entries
 }
 
 #[cfg(test)]
@@ -184,7 +186,7 @@ mod tests {
     fn every_kind_is_listed_with_its_defaults() {
         let entries = entries();
         let names: Vec<&str> = entries.iter().map(|entry| entry.name).collect();
-        assert_eq!(names, Stage::KINDS);
+        assert_eq!(names, [Stage::KINDS, &["resources"]].concat());
         for (entry, (_, _, least)) in entries.iter().zip(KINDS) {
             assert!(entry.defaults.len() > least.len(), "no defaults in {}", entry.defaults);
         }
