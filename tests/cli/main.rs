@@ -23,6 +23,7 @@ mod s3;
 mod searches;
 #[path = "../server/mod.rs"]
 mod server;
+mod slurm;
 mod snapshots;
 mod sweep;
 mod toy;

@@ -107,9 +107,14 @@ impl Job {
         !DEAD.contains(&self.state.as_str())
     }
 
-    /// Whether it is over and its state says why; of other ends, only the job itself can tell more.
+    /// Whether its node could not even begin it.
+    pub(super) fn did_not_begin(&self) -> bool {
+        !self.is_alive() && self.reason == "JobLaunchFailure"
+    }
+
+    /// Whether it is over and Slurm says why; of other ends, only the job itself can tell more.
     pub(super) fn says_why(&self) -> bool {
-        !self.is_alive() && !matches!(&self.state[..], "COMPLETED" | "FAILED" | "REVOKED")
+        self.did_not_begin() || !self.is_alive() && !matches!(&self.state[..], "COMPLETED" | "FAILED" | "REVOKED")
     }
 
     /// Whether it waits, to start or to start again.

@@ -11,9 +11,9 @@ rm -f "$outcome.died"
 "$folder/mtorec" job "$folder" "$array" "$SLURM_ARRAY_TASK_ID" &
 stage=$!
 
-short= signalled=
+short= signalled= last=
 # the time limit is near: the stage stops at the next safe point, or else where it is, and goes on from its checkpoint
-trap 'short=1 signalled=1; kill -TERM "$stage"; (sleep 30; kill -KILL "$stage") 2>/dev/null &' USR1
+trap 'short=1 signalled=1; kill -TERM "$stage"; (sleep 30; kill -KILL "$stage") 2>/dev/null & last=$!' USR1
 trap 'signalled=1; kill -TERM "$stage"' TERM INT
 
 # a signal ends `wait`, but not the stage
@@ -23,6 +23,9 @@ while true; do
     code=$?
     [ -n "$signalled" ] || break
 done
+# what comes now is not for the stage: its number may soon be another process's
+trap - USR1 TERM INT
+[ -z "$last" ] || kill "$last" 2>/dev/null
 [ "$code" -ne 0 ] || exit 0
 
 # Slurm counts the restarts that others wanted too, as for a job with a higher priority: those are no reason to give up
@@ -30,11 +33,14 @@ restarts=$(cat "$outcome.restarts" 2>/dev/null)
 restarts=${restarts:-0}
 # killed (128 and the signal's number), by whomever: `scancel` and the node's end take this script along
 if [ -n "$short" ] && [ "$code" -ne 1 ] || [ "$code" -gt 130 ]; then
-    echo "job $job: ended with $code${short:+ as its time ran out}, after $restarts restarts of at most $requeue"
+    echo "job $job: ended with $code${short:+ as its time ran out}; it has started itself again $restarts of at most $requeue times"
     if [ "$restarts" -lt "$requeue" ]; then
         echo $((restarts + 1)) >"$outcome.restarts"
-        # the job keeps its number, so what waits for it goes on waiting
-        scontrol requeue "$job" && exit 0
+        # the job keeps its number, so what waits for it goes on waiting; a controller that is away comes back
+        for _ in {1..30}; do
+            scontrol requeue "$job" && exit 0
+            sleep 10
+        done
     fi
 fi
 # whoever waits for the stage need not wait for a word of it

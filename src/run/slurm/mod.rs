@@ -71,7 +71,11 @@ impl Executor for Slurm {
             let survey = survey(maker, call, Some(&submission));
             return match &self.wish {
                 Wish::Submit { detach: true, .. } => Ok(away(maker, survey, &submission)),
-                Wish::Cancel(_) => Ok(follow(maker, call, &submission, survey, follow::Mood::Cancelling)),
+                Wish::Cancel(_) => {
+                    // to cancel is to interrupt, from elsewhere
+                    call.cancelled.store(true, Ordering::Relaxed);
+                    Ok(follow(maker, call, &submission, survey, follow::Mood::Cancelling))
+                }
                 _ => Ok(follow(maker, call, &submission, survey, follow::Mood::Patient(&self.leave))),
             };
         }

@@ -53,12 +53,11 @@ pub(super) fn death(title: &str, job: Option<&Job>, died: Option<Died>, log: boo
             ),
             (Some(Died { code, .. }), _) => (format!("ended with exit code {code}"), GOES_ON),
             (None, Some(state)) if !log => {
-                let hint = format!(
-                    "is `{}` the same folder there, and may you write to it? the next run goes on from its checkpoint",
-                    project.display()
-                );
-                let node = job.map_or("", |job| job.node.as_str());
-                return (format!("its job {title} ended on {node} ({state}) and left no log"), hint);
+                let node = job.map_or("its node", |job| job.node.as_str());
+                let how = if job.is_some_and(Job::did_not_begin) { "could not begin" } else { "left no log" };
+                let hint =
+                    format!("is `{}` the same folder there, and may you write to it? {GOES_ON}", project.display());
+                return (format!("its job {title} {how} on {node} ({state})"), hint);
             }
             (None, Some(state)) => (
                 format!("ended ({state}) without saying what came of it"),
@@ -112,7 +111,7 @@ mod tests {
             "its job 12_3 cannot run this program there (exit code 127)"
         );
         assert_eq!(words(Some("FAILED"), Some((2, 0, false)), true), "its job 12_3 ended with exit code 2");
-        assert_eq!(words(Some("FAILED"), None, false), "its job 12_3 ended on n1 (FAILED) and left no log");
+        assert_eq!(words(Some("FAILED"), None, false), "its job 12_3 left no log on n1 (FAILED)");
         assert_eq!(words(Some("CANCELLED"), Some((130, 0, false)), true), "its job 12_3 was cancelled");
         assert_eq!(words(None, None, true), "Slurm no longer knows its job 12_3");
     }
