@@ -10,15 +10,17 @@ use crate::stage::StageError;
 /// What came of a job's stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Outcome {
-    /// It has its artifact.
-    Made {
-        /// Whether the stage ran, rather than finding what it should make.
-        ran: bool,
-        /// Why it ran.
+    /// The stage ran.
+    Ran {
+        /// Why.
         reasons: Vec<String>,
         /// How long it took, in seconds.
         seconds: f64,
     },
+    /// Its artifact was there.
+    Found,
+    /// Its artifact came from the remote.
+    Pulled,
     /// It failed.
     Failed {
         /// What is wrong, and what caused it.
@@ -34,12 +36,12 @@ impl Outcome {
     /// Of a result within a job; an interruption leaves none, for the job may start again.
     pub(super) fn of(result: &Result<How, StageError>) -> Option<Self> {
         match result {
-            Ok(How::Ran { reasons, took }) => Some(Self::Made {
-                ran: true,
+            Ok(How::Ran { reasons, took }) => Some(Self::Ran {
                 reasons: reasons.iter().map(ToString::to_string).collect(),
                 seconds: took.as_secs_f64(),
             }),
-            Ok(_) => Some(Self::Made { ran: false, reasons: Vec::new(), seconds: 0.0 }),
+            Ok(How::Pulled) => Some(Self::Pulled),
+            Ok(How::UpToDate | How::Shared) => Some(Self::Found),
             Err(StageError::Interrupted) => None,
             Err(error) => Some(Self::Failed {
                 causes: error.chain(),
@@ -52,11 +54,12 @@ impl Outcome {
     /// How a stage came to its artifact, or why it failed.
     pub(super) fn result(self) -> Result<How, StageError> {
         match self {
-            Self::Made { ran: true, reasons, seconds } => Ok(How::Ran {
+            Self::Ran { reasons, seconds } => Ok(How::Ran {
                 reasons: reasons.into_iter().map(crate::plan::Reason::Told).collect(),
                 took: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
             }),
-            Self::Made { ran: false, .. } => Ok(How::UpToDate),
+            Self::Found => Ok(How::UpToDate),
+            Self::Pulled => Ok(How::Pulled),
             Self::Failed { causes, hint, field } => Err(StageError::told(causes, hint, field)),
         }
     }
@@ -96,6 +99,7 @@ mod tests {
         let Some(Ok(How::Ran { reasons, took })) = told(Ok(ran)) else { panic!("it ran") };
         assert_eq!((reasons[0].to_string().as_str(), took), ("never run", Duration::from_millis(1500)));
         assert_eq!(told(Ok(How::Shared)).unwrap().unwrap(), How::UpToDate);
+        assert_eq!(told(Ok(How::Pulled)).unwrap().unwrap(), How::Pulled);
         assert!(told(Err(StageError::Interrupted)).is_none());
         let source = io::Error::other("no such file");
         let error = StageError::Io { action: "cannot read", path: "a".into(), source };
