@@ -11,6 +11,7 @@ use crate::cli::{Exit, interrupt, output, tables};
 use crate::readable;
 use crate::remote::{Collected, RemoteRule};
 use crate::run::Transfer;
+use crate::run::slurm::Submission;
 use crate::store::{Candidate, Garbage, GcRule, Store};
 
 #[derive(Debug, clap::Args)]
@@ -70,8 +71,13 @@ fn here(args: &Args) -> Result<Exit, Failure> {
     let rule = GcRule { keep: args.keep(), largest: args.max_size };
     let mut gone: Vec<Candidate> = Vec::new();
     let mut busy = 0;
+    // what jobs made that are under way is in no record yet, and other jobs of theirs will read it
+    let oldest = Submission::unfinished(&store)?.iter().filter_map(Submission::age).max();
+    let under_way = oldest.map_or(Duration::ZERO, |age| age + Duration::from_secs(60));
     for candidate in store.garbage(&reached, rule)? {
-        if args.dry_run || store.collect(&candidate)? {
+        if candidate.age < under_way {
+            busy += 1;
+        } else if args.dry_run || store.collect(&candidate)? {
             gone.push(candidate);
         } else {
             busy += 1;
