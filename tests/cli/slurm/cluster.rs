@@ -72,11 +72,15 @@ impl Cluster {
         self.call(&[&["run", "pipelines/small.ron", "--on", "slurm", "--json"], arguments].concat())
     }
 
-    /// What one of Slurm's commands prints, which must end well.
+    /// What one of Slurm's commands prints, which must end well; beside other tests the controller may be away for a while.
     pub fn slurm(&self, program: &str, arguments: &[&str]) -> String {
-        let output = Command::new(program).args(arguments).output().expect("Slurm's commands are there");
-        assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
-        String::from_utf8(output.stdout).expect("UTF-8")
+        let mut printed = Vec::new();
+        wait_until(&format!("good end of {program} {arguments:?}"), || {
+            let output = Command::new(program).args(arguments).output().expect("Slurm's commands are there");
+            printed = output.stdout;
+            output.status.success()
+        });
+        String::from_utf8(printed).expect("UTF-8")
     }
 
     fn jobs(&self, states: &str) -> Vec<Queued> {
