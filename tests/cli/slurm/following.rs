@@ -80,6 +80,19 @@ fn who_comes_back_to_a_sweep_gets_its_table() {
     cluster.expect_nothing_left();
 }
 
+#[test]
+fn what_jobs_made_and_others_will_read_is_no_garbage() {
+    let Some(cluster) = Cluster::new() else { return };
+    cluster.edit("model: \"model\"", "resources: (extra: [\"--begin=now+3hours\"]), model: \"model\"");
+    cluster.submit(&["--detach"]).expect(0);
+    wait_until("what comes before training", || cluster.made() == 3);
+    // no run has come to these artifacts yet
+    let kept = cluster.call(&["cache", "gc", "--keep-days", "0", "--json"]).expect(0).json();
+    assert_eq!((kept["removed"].as_array().unwrap().len(), kept["in_use"].as_u64()), (0, Some(3)), "{kept}");
+    cluster.call(&["attach", "--cancel"]).expect(130);
+    cluster.expect_nothing_left();
+}
+
 /// What is said of errors, without what a run says of its progress.
 fn errors(called: &Called) -> String {
     let from = called.err.find("error: ").unwrap_or_else(|| panic!("{called:?}"));
