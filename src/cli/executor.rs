@@ -29,8 +29,8 @@ pub(super) struct ExecutorArgs {
     /// With `--on slurm`, end as soon as the jobs are submitted; `mtorec attach` comes back to them.
     #[arg(long)]
     detach: bool,
-    /// With `--on slurm`, start a job up to so many times again that was killed, lost its node or ran out of time; it goes
-    /// on from its last checkpoint [default: 3].
+    /// With `--on slurm`, start a job up to so many times again that was killed or ran out of time; it goes on from its last
+    /// checkpoint. One that lost its node starts again in any case [default: 3].
     #[arg(long, value_name = "TIMES")]
     requeue: Option<u32>,
 }

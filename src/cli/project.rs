@@ -59,7 +59,7 @@ pub(super) struct SelectionArgs {
     /// Leave out everything that this stage does not need.
     #[arg(long, value_name = "STAGE")]
     pub(super) until: Option<String>,
-    /// Where tensors live; this version knows `cpu`.
+    /// Where tensors live: `cpu`, or in a build with `--features cuda` also `cuda` and `cuda:1`.
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub(super) device: String,
     #[command(flatten)]

@@ -38,7 +38,7 @@ const WARNING_SECONDS: u32 = 60;
 pub struct Slurm {
     /// What to submit, or whom to follow.
     pub wish: Wish,
-    /// How often a job that was killed or ran out of time may start again.
+    /// How often a job that was killed or ran out of time may start itself again.
     pub requeue: u32,
     /// Asked when the user wants to stop: whether so many jobs are left to go on.
     pub leave: Box<dyn Fn(usize) -> bool>,
