@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::failure::Failure;
 use super::project::{Project, RootArg, SelectionArgs, existing_folder, project_folder};
 use super::remote::RemoteArgs;
-use super::{Exit, executor, interrupt, output, run, sweep};
+use super::{Exit, executor, output, run, sweep};
 use crate::readable;
 use crate::run::Call;
 use crate::run::slurm::{Submission, Wish};
@@ -15,6 +15,7 @@ use crate::store::Store;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The pipeline or sweep whose jobs they are, or the submission's own name; not needed where there is one submission.
+    /// Ctrl-C asks whether to cancel them; where nobody can be asked they are left alone.
     #[arg(value_name = "PIPELINE|SWEEP|SUBMISSION")]
     which: Option<PathBuf>,
     #[command(flatten)]
@@ -38,7 +39,7 @@ pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
         .hint("leave it out; `--json` prints everything"));
     }
     let selection = SelectionArgs::of_submission(asked);
-    let cancelled = interrupt::listen()?;
+    let cancelled = executor::listen(true)?;
     let remote = RemoteArgs::of_submission(asked).open(asked.offline)?;
     let call = Call { remote: remote.share(), ..run::call(&project, &selection, asked.keep_going, cancelled)? };
     let age = submission.age().map_or_else(String::new, |age| format!(", submitted {} ago", readable::duration(age)));
@@ -50,12 +51,14 @@ pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
     ));
     let wish = if args.cancel { Wish::Cancel(submission.clone()) } else { Wish::Follow(submission.clone()) };
     let executor = executor::slurm(wish, 0);
-    match loaded {
+    let exit = match loaded {
         Some(loaded) => {
             sweep::finish(&project, &loaded, &call, executor.as_ref(), NonZeroUsize::MIN, &args.shown, verbose)
         }
         None => run::finish(&project, &call, executor.as_ref(), args.shown.json, verbose),
-    }
+    }?;
+    // cancelled jobs are what was asked for
+    Ok(if args.cancel && exit == Exit::Interrupted { Exit::Done } else { exit })
 }
 
 /// The submission that the call means.
@@ -64,8 +67,14 @@ fn find(args: &Args) -> Result<Submission, Failure> {
     let root = match (&args.root.folder, file) {
         (Some(root), _) => existing_folder(root)?,
         (None, Some(file)) => project_folder(file)?,
-        (None, None) => existing_folder(Path::new("."))?,
+        // any file here would do
+        (None, None) => project_folder(Path::new("pipeline.ron"))?,
     };
+    if let (Some(which), None) = (&args.which, file)
+        && which.components().count() > 1
+    {
+        return Err(Failure::call(format!("there is no file `{}`", which.display())));
+    }
     let mut found = Submission::unfinished(&Store::open(&root)?)?;
     if let Some(file) = file {
         let file = executor::absolute(file)?;
@@ -78,8 +87,9 @@ fn find(args: &Args) -> Result<Submission, Failure> {
         0 => {
             let of = args.which.as_ref().map_or_else(String::new, |which| format!(" of `{}`", which.display()));
             let project = root.display();
-            Err(Failure::call(format!("no jobs{of} are under way in the project `{project}`"))
-                .hint("`run` and `sweep` with `--on slurm` submit them; what has ended they show again without a job"))
+            Err(Failure::call(format!("no jobs{of} are under way in the project `{project}`")).hint(
+                "`run` and `sweep` with `--on slurm` submit jobs; of those that have ended they show what came of them",
+            ))
         }
         _ => {
             let listed: Vec<String> = found

@@ -3,14 +3,15 @@
 use std::io::{self, BufRead, IsTerminal};
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use clap::ValueEnum;
 
 use super::Exit;
 use super::failure::Failure;
-use super::output;
 use super::project::{Project, SelectionArgs};
 use super::remote::RemoteArgs;
+use super::{interrupt, output};
 use crate::registry::to_ron;
 use crate::run::slurm::{Asked, AskedSweep, Slurm, Wish};
 use crate::run::{Executor, ExecutorError, Local};
@@ -50,6 +51,14 @@ impl ExecutorArgs {
         match self.on {
             On::Local => self.jobs.unwrap_or(default),
             On::Slurm => NonZeroUsize::MIN,
+        }
+    }
+
+    /// Listens for Ctrl-C, which means something else to jobs than to stages here.
+    pub(super) fn listen(&self) -> Result<&'static AtomicBool, Failure> {
+        match self.on {
+            On::Local => interrupt::listen(),
+            On::Slurm => listen(false),
         }
     }
 
@@ -98,11 +107,25 @@ impl ExecutorArgs {
     }
 }
 
-/// A cluster, and somebody to ask what becomes of its jobs when the user wants to stop.
+/// Somebody who can be asked: found out before a terminal may be closed, which is none any more then.
+fn somebody() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Listens for Ctrl-C while jobs are followed; `follows` says that an earlier call submitted them.
+pub(super) fn listen(follows: bool) -> Result<&'static AtomicBool, Failure> {
+    interrupt::listen_from_afar(match (somebody(), follows) {
+        (true, _) => "stopping (once more to leave the jobs alone)",
+        (false, true) => "leaving the jobs alone",
+        (false, false) => "cancelling the jobs (once more to leave them alone)",
+    })
+}
+
+/// A cluster, and what becomes of its jobs when the user wants to stop: on a terminal that is asked; elsewhere a call cancels
+/// what it submitted, and leaves what an earlier one did.
 pub(super) fn slurm(wish: Wish, requeue: u32) -> Box<dyn Executor> {
-    // found out now: a terminal that has been closed is none any more
-    let somebody = io::stdin().is_terminal() && io::stderr().is_terminal();
-    Box::new(Slurm { wish, requeue, leave: Box::new(move |jobs| somebody && leave(jobs)) })
+    let (somebody, follows) = (somebody(), matches!(wish, Wish::Follow(_)));
+    Box::new(Slurm { wish, requeue, leave: Box::new(move |jobs| if somebody { leave(jobs) } else { follows }) })
 }
 
 /// Asks whether jobs are left to go on; whoever went away wants them to.

@@ -9,7 +9,7 @@ use super::executor::ExecutorArgs;
 use super::failure::{Failure, print_error, print_stage_error};
 use super::project::{PipelineArgs, Project, Selection, SelectionArgs};
 use super::remote::RemoteArgs;
-use super::{Exit, interrupt, output, tables};
+use super::{Exit, output, tables};
 use crate::run::{Call, Console, Ending, Executor, Local, Report, Results, ResultsError, Share, StageResult, execute};
 
 #[derive(Debug, clap::Args)]
@@ -35,7 +35,7 @@ pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
     let one = NonZeroUsize::MIN;
     let executor = args.executor.executor(one, &project, None, &args.selection, &args.remote, args.keep_going)?;
     let remote = args.remote.open(args.selection.network.offline)?;
-    let cancelled = interrupt::listen()?;
+    let cancelled = args.executor.listen()?;
     let call = Call { remote: remote.share(), ..call(&project, &args.selection, args.keep_going, cancelled)? };
     finish(&project, &call, executor.as_ref(), args.json, verbose)
 }

@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::live::Live;
 use super::project::{NetworkArg, Project, RootArg, SelectionArgs};
 use super::remote::RemoteArgs;
-use super::{Exit, interrupt, output, run, tables};
+use super::{Exit, output, run, tables};
 use crate::comparison::Table;
 use crate::metric::{Evaluation, Metric};
 use crate::run::{Call, Executor, Results};
@@ -72,7 +72,7 @@ pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
     let everything = SelectionArgs::everything(args.network);
     let executor =
         args.executor.executor(cores(), &project, Some(&loaded), &everything, &args.remote, args.keep_going)?;
-    let cancelled = interrupt::listen()?;
+    let cancelled = args.executor.listen()?;
     output::say(&format!("{} cells, {} stages", loaded.grid.cells.len(), loaded.grid.pipeline.stages.len()));
     let call = run::call(&project, &everything, args.keep_going, cancelled)?;
     let call = Call { remote: remote.share(), ..call };
@@ -103,7 +103,10 @@ pub(super) fn finish(
     let found: HashMap<String, Evaluation> =
         Results::of_report(&report)?.evaluations.into_iter().map(|found| (found.stage, found.evaluation)).collect();
     let table = Table::of_sweep(sweep, grid, metric, &found);
-    match if shown.json { Format::Json } else { shown.format.unwrap_or(Format::Text) } {
+    let format = if shown.json { Format::Json } else { shown.format.unwrap_or(Format::Text) };
+    match format {
+        // there is no table yet
+        Format::Text | Format::Markdown | Format::Csv if report.away() => {}
         Format::Json => output::print_json(&table)?,
         Format::Csv => output::print(&table.csv())?,
         Format::Markdown => output::print(&(notice(&found, true) + &table.markdown()))?,

@@ -38,7 +38,12 @@ pub fn is_folder(address: &str) -> bool {
 pub(super) fn open(address: &str, bounds: Bounds) -> Result<Opened, RemoteError> {
     let wrong = |why: String| RemoteError::Address(why);
     // what does not parse is not printed: it may hold a secret
-    let url = Url::parse(address).map_err(|error| wrong(format!("cannot be understood: {error}")))?;
+    let url = Url::parse(address).map_err(|error| match error {
+        url::ParseError::RelativeUrlWithoutBase => {
+            wrong("has no `s3://`, `gs://`, `az://` or `file://` before it; a folder's is `file:///FOLDER`".to_owned())
+        }
+        error => wrong(format!("cannot be understood: {error}")),
+    })?;
     // in Azure's long form the container stands where others have a user
     let user = !url.username().is_empty() && !["az", "adl", "azure", "abfs", "abfss"].contains(&url.scheme());
     if user || url.password().is_some() || url.query().is_some() {

@@ -36,6 +36,8 @@ pub struct Collected {
     pub files: usize,
     /// Bytes of those files.
     pub bytes: u64,
+    /// How many files stay for a day more, though no artifact names them: somebody may be putting the one that does.
+    pub young: usize,
 }
 
 /// An artifact in the remote.
@@ -94,6 +96,7 @@ impl Remote {
         let removable: Vec<(Digest, u64)> =
             removable.filter(|(_, (_, age))| *age >= GRACE).map(|(file, (size, _))| (file, *size)).collect();
         let torn = self.torn(now)?;
+        gone.young = unnamed.iter().filter(|file| files.contains_key(file)).count() - removable.len();
         gone.files = removable.len() + torn.len();
         gone.bytes = removable.iter().map(|(_, size)| size).chain(torn.iter().map(|(_, size)| size)).sum();
         if !rule.dry_run {

@@ -73,6 +73,12 @@ fn is_same(known: &str, name: &str) -> bool {
 
 /// Options of `sbatch` on which the right order of jobs depends, or that have a field of their own here.
 const OURS: &[&str] = &[
+    "--test-only",
+    "--help",
+    "-h",
+    "--usage",
+    "--version",
+    "-V",
     "--array",
     "-a",
     "--clusters",

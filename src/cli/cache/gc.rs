@@ -123,13 +123,15 @@ fn there(args: &Args, remote: RemoteArg, verbose: bool) -> Result<Exit, Failure>
     let console = output::console(verbose);
     let rule = RemoteRule { keep: args.keep(), largest: args.max_size, dry_run: args.dry_run };
     let progress = console.stage("gc");
-    let Collected { artifacts, files, bytes } =
+    let Collected { artifacts, files, bytes, young } =
         remote.collect(&reached, rule, &Transfer::of_objects(&progress, cancelled))?;
     drop(progress);
     if args.store.json {
         let removed = artifacts.iter().map(|(key, _)| json!({ "what": Garbage::Artifact, "key": key }));
         let removed: Vec<_> = removed.collect();
-        output::print_json(&json!({ "dry_run": args.dry_run, "removed": removed, "files": files, "bytes": bytes }))?;
+        output::print_json(
+            &json!({ "dry_run": args.dry_run, "removed": removed, "files": files, "bytes": bytes, "young_files": young }),
+        )?;
         return Ok(Exit::Done);
     }
     let mut text = String::new();
@@ -140,6 +142,10 @@ fn there(args: &Args, remote: RemoteArg, verbose: bool) -> Result<Exit, Failure>
     }
     let verb = if args.dry_run { "would go" } else { "removed" };
     let (count, size) = (artifacts.len(), readable::bytes(bytes));
-    output::print(&format!("{text}{count} artifacts and {files} files {verb}, {size}\n"))?;
+    let young = match young {
+        0 => String::new(),
+        young => format!("; {young} files that no artifact names stay until they are a day old"),
+    };
+    output::print(&format!("{text}{count} artifacts and {files} files {verb}, {size}{young}\n"))?;
     Ok(Exit::Done)
 }

@@ -348,7 +348,7 @@ impl Follower<'_, '_> {
     fn tell(&mut self, progress: &dyn Progress, queue: Option<&HashMap<usize, Job>>) {
         let (open, running) = (self.open(), self.running.len());
         let done = self.submission.stages().saturating_sub(open);
-        let mut message = format!("{running} running, {} waiting", open.saturating_sub(running));
+        let mut message = format!("({running} running, {} waiting)", open.saturating_sub(running));
         let mut obstacles: BTreeMap<String, usize> = BTreeMap::new();
         for obstacle in queue.into_iter().flat_map(HashMap::values).filter_map(words::obstacle) {
             *obstacles.entry(obstacle).or_default() += 1;

@@ -280,7 +280,8 @@ fn running(maker: &Maker, asked: &Asked) -> Result<Option<Submission>, ExecutorE
                     submission.id
                 ),
                 hint: Some(format!(
-                    "`mtorec attach {0}` waits for them, `mtorec attach {0} --cancel` ends them",
+                    "`mtorec attach {0}` waits for them, `mtorec attach {0} --cancel` ends them; a sweep runs variants side by \
+                     side, where `--set` runs one at a time",
                     submission.id
                 )),
             });

@@ -17,6 +17,12 @@ pub(super) fn obstacle(job: &Job) -> Option<String> {
         _ if !job.is_waiting() => None,
         "None" | "Dependency" | "Priority" | "Resources" | "BeginTime" | "Cleaning" | "" => None,
         "JobHeldUser" => Some(format!("{reason} (`scontrol release` lets them go)")),
+        "PartitionTimeLimit" => Some(format!(
+            "{reason} (they ask for more `resources.hours` than their partition allows, and will not start)"
+        )),
+        "BadConstraints" => {
+            Some(format!("{reason} (no node has what they ask for by `resources`: they will not start)"))
+        }
         "JobHeldAdmin" => Some(format!("{reason} (an administrator holds them)")),
         _ if reason.contains("requeued held") || matches!(&job.state[..], "REQUEUE_HOLD" | "SPECIAL_EXIT") => {
             Some(format!("{reason} (Slurm could not start them; `scontrol release` tries again)"))

@@ -30,7 +30,7 @@ fn addresses_that_lead_nowhere_are_wrong_calls() {
     let project = Project::new();
     for (address, says) in [
         ("ftp://host/x", "begins with `ftp:`"),
-        ("shared/folder", "cannot be understood"),
+        ("shared/folder", "a folder's is `file:///FOLDER`"),
         ("s3://me:SECRET@bucket/x", "holds a user, a password or a query"),
     ] {
         let called = project.call(&["run", "pipelines/small.ron", "--remote", address]).expect(2);

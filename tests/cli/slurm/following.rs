@@ -55,11 +55,11 @@ fn the_same_call_follows_the_same_jobs_and_another_is_refused() {
     let several = cluster.call(&["attach"]).expect(2);
     assert!(several.err.contains("several submissions are under way"), "{several:?}");
 
-    let cancelled = cluster.call(&["attach", "pipelines/small.ron", "--cancel", "--json"]).expect(130);
+    let cancelled = cluster.call(&["attach", "pipelines/small.ron", "--cancel", "--json"]).expect(0);
     assert_eq!(cancelled.json()["ending"], "interrupted");
     assert_eq!((cluster.queue().len(), cluster.unfinished().len()), (5, 1), "those of the other");
     let id = cluster.unfinished()[0].file_name().unwrap().to_str().unwrap().to_owned();
-    cluster.call(&["attach", &id, "--cancel"]).expect(130);
+    cluster.call(&["attach", &id, "--cancel"]).expect(0);
     cluster.expect_nothing_left();
 }
 
@@ -89,7 +89,7 @@ fn what_jobs_made_and_others_will_read_is_no_garbage() {
     // no run has come to these artifacts yet
     let kept = cluster.call(&["cache", "gc", "--keep-days", "0", "--json"]).expect(0).json();
     assert_eq!((kept["removed"].as_array().unwrap().len(), kept["in_use"].as_u64()), (0, Some(3)), "{kept}");
-    cluster.call(&["attach", "--cancel"]).expect(130);
+    cluster.call(&["attach", "--cancel"]).expect(0);
     cluster.expect_nothing_left();
 }
 
@@ -167,6 +167,27 @@ fn a_job_that_somebody_cancels_is_told_and_the_next_run_goes_on() {
     let stopped = running.end().expect(130);
     assert!(stopped.results().contains(&"train=interrupted".to_owned()), "{stopped:?}");
     assert!(stopped.results().contains(&"evaluate=not-started".to_owned()), "{stopped:?}");
+    cluster.expect_nothing_left();
+}
+
+#[test]
+fn who_goes_away_leaves_the_jobs_alone() {
+    let Some(cluster) = Cluster::new() else { return };
+    let call = [&["run", "pipelines/small.ron", "--on", "slurm"][..], &ENDLESS].concat();
+    // a terminal that hangs up
+    let running = cluster.start(&call);
+    cluster.running("train");
+    running.signal("HUP");
+    assert_eq!(running.end().code, None, "ended by the signal");
+    assert_eq!(cluster.queue().len(), 2);
+    // somebody who only looked on
+    let mut running = cluster.start(&["attach"]);
+    running.wait_for("train: job ");
+    running.signal("INT");
+    let away = running.end().expect(0);
+    assert!(away.err.contains("leaving the jobs alone") && away.err.contains("2 stages are under way"), "{away:?}");
+    assert_eq!(cluster.queue().len(), 2);
+    cluster.call(&["attach", "--cancel"]).expect(0);
     cluster.expect_nothing_left();
 }
 
