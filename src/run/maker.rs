@@ -1,20 +1,17 @@
 //! Making one stage's artifact: only if it is not there, by one maker at a time, from verified inputs.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::cores::Cores;
 use super::sharing::Sharing;
+use super::waiting::wait_for_lock;
 use super::{Call, Console, Observer};
 use crate::plan::{Graph, Node, Reason, Record, Site, reasons, recipe};
 use crate::stage::{Context, Inputs, Provision, StageError};
-use crate::store::{Artifact, Draft, Finished, KeyLock, LockAttempt, Lookup, Recipe, Store, StoreError};
-
-/// How often a lock that somebody else holds is tried again.
-const RETRY: Duration = Duration::from_millis(50);
+use crate::store::{Artifact, Draft, Finished, Holder, KeyLock, Lookup, Recipe, Store, StoreError};
 
 /// An artifact that a stage came to.
 #[derive(Debug, Clone)]
@@ -251,27 +248,14 @@ impl<'a> Maker<'a> {
     /// Waits until nobody else makes the same artifact; tells what it waits for, and whether it had to.
     fn wait_for_lock(&self, stage: usize, recipe: &Recipe) -> Result<(KeyLock, bool), StageError> {
         let what = format!("{}/{}", self.graph.pipeline, self.name(stage));
-        let mut attempts = 0;
-        loop {
-            match self.store.try_lock(recipe.key(), &what)? {
-                LockAttempt::Held(lock) => return Ok((lock, attempts > 0)),
-                LockAttempt::Busy(holder) => {
-                    attempts += 1;
-                    // One retry in silence: whoever only looks for leftovers is done by then.
-                    if attempts == 2 {
-                        let holder = holder.map_or_else(
-                            || "another process".to_owned(),
-                            |holder| format!("{holder}, which makes it as `{}`", holder.what),
-                        );
-                        self.console.say(self.name(stage), &format!("waits for {holder}"));
-                    }
-                }
-            }
-            if self.cancelled.load(Ordering::Relaxed) {
-                return Err(StageError::Interrupted);
-            }
-            thread::sleep(RETRY);
-        }
+        let say = |holder: Option<Holder>| {
+            let holder = holder.map_or_else(
+                || "another process".to_owned(),
+                |holder| format!("{holder}, which makes it as `{}`", holder.what),
+            );
+            self.console.say(self.name(stage), &format!("waits for {holder}"));
+        };
+        wait_for_lock(self.store, recipe.key(), &what, self.cancelled, say)?.ok_or(StageError::Interrupted)
     }
 
     fn run(

@@ -12,6 +12,7 @@ mod report;
 mod results;
 mod sharing;
 pub mod slurm;
+mod waiting;
 
 pub use console::Console;
 pub use executor::{Call, Executor, ExecutorError, Observer, execute};

@@ -17,16 +17,15 @@ mod words;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::thread;
-use std::time::Duration;
 
 pub use job::make_one;
 pub use submission::{Asked, AskedRemote, AskedSweep, Submission};
 
 use super::executor::{Call, Executor, ExecutorError, Stopped};
 use super::maker::Maker;
+use super::waiting::wait_for_lock;
 use crate::stage::{Device, StageError};
-use crate::store::{Digest, KeyLock, LockAttempt};
+use crate::store::{Digest, Holder, KeyLock};
 use arrays::{Array, arrange};
 use commands::SlurmError;
 use follow::follow;
@@ -309,22 +308,12 @@ fn whole(maker: &Maker, submission: &Submission) -> Result<Submission, ExecutorE
 /// one that is under way.
 fn alone(maker: &Maker) -> Result<KeyLock, ExecutorError> {
     let key = Digest::of_bytes(b"submissions to a cluster");
-    let mut asked = false;
-    loop {
-        match maker.store.try_lock(key, "a submission to Slurm")? {
-            LockAttempt::Held(lock) => return Ok(lock),
-            LockAttempt::Busy(holder) => {
-                if !std::mem::replace(&mut asked, true) {
-                    let holder = holder.map_or_else(|| "another process".to_owned(), |holder| holder.to_string());
-                    maker.console.say("slurm", &format!("waits for {holder}, which submits jobs"));
-                }
-            }
-        }
-        if maker.cancelled.load(Ordering::Relaxed) {
-            return Err(ExecutorError::Interrupted);
-        }
-        thread::sleep(Duration::from_millis(100));
-    }
+    let say = |holder: Option<Holder>| {
+        let holder = holder.map_or_else(|| "another process".to_owned(), |holder| holder.to_string());
+        maker.console.say("slurm", &format!("waits for {holder}, which submits jobs"));
+    };
+    let got = wait_for_lock(maker.store, key, "a submission to Slurm", maker.cancelled, say)?;
+    got.map(|(lock, _)| lock).ok_or(ExecutorError::Interrupted)
 }
 
 /// All remaining stages are in good hands.
