@@ -104,7 +104,9 @@ pub fn execute(
     let mut stopped = sharing.during(|| executor.run(&maker, call))?;
     let cancelled = call.cancelled.load(Ordering::Relaxed);
     let made = maker.into_made();
-    sharing.fail(&mut stopped);
+    for (stage, error) in sharing.into_failures() {
+        stopped[stage] = Some(Stopped::Failed(error));
+    }
     let mut report = Report::new(graph, made, stopped, &call.selected, cancelled);
     let new = report.record(record);
     if new != *record {

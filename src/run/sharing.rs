@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::executor::Stopped;
 use super::{Call, Console};
 use crate::readable;
 use crate::remote::{Pushed, Remote, RemoteError, Watch};
@@ -100,18 +99,9 @@ impl<'a> Sharing<'a> {
         }
     }
 
-    /// Fails the stages whose artifacts could not be put, where they must be.
-    pub(super) fn fail(self, results: &mut [Option<Stopped>]) {
-        for (stage, error) in self.state.into_inner().unwrap_or_else(PoisonError::into_inner).failed {
-            results[stage] = Some(Stopped::Failed(error));
-        }
-    }
-
-    /// Why the artifact of one stage could not be put, where it must be.
-    pub(super) fn failure_of(&self, stage: usize) -> Option<StageError> {
-        let mut state = self.state();
-        let at = state.failed.iter().position(|(failed, _)| *failed == stage)?;
-        Some(state.failed.swap_remove(at).1)
+    /// The stages whose artifacts could not be put, where they must be, and why not.
+    pub(super) fn into_failures(self) -> Vec<(usize, StageError)> {
+        self.state.into_inner().unwrap_or_else(PoisonError::into_inner).failed
     }
 
     fn push_all(&self) {

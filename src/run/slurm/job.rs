@@ -35,8 +35,10 @@ pub fn make_one(
         let cores = Cores::new(rayon::current_num_threads(), 1);
         if again { maker.make_on(stage, &cores) } else { maker.make(stage, &cores) }
     });
-    let made = sharing.failure_of(stage).map_or(made, Err);
-    let result = made.map(|made| made.how);
+    drop(maker);
+    // its own, or that of something it reads and had to make again
+    let failed = sharing.into_failures().into_iter().next();
+    let result = failed.map_or(made, |(_, error)| Err(error)).map(|made| made.how);
     if let Some(outcome) = super::outcome::Outcome::of(&result) {
         submission.set_outcome(seat, &outcome)?;
     }
