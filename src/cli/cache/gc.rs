@@ -70,13 +70,13 @@ fn here(args: &Args) -> Result<Exit, Failure> {
     let reached = users(&store)?.into_keys().collect();
     let rule = GcRule { keep: args.keep(), largest: args.max_size };
     let mut gone: Vec<Candidate> = Vec::new();
-    let mut busy = 0;
+    let (mut busy, mut awaited) = (0, 0);
     // what jobs made that are under way is in no record yet, and other jobs of theirs will read it
-    let oldest = Submission::unfinished(&store)?.iter().filter_map(Submission::age).max();
-    let under_way = oldest.map_or(Duration::ZERO, |age| age + Duration::from_secs(60));
+    let oldest = Submission::unfinished(&store)?.into_iter().filter_map(|found| Some((found.age()?, found.id))).max();
+    let under_way = oldest.as_ref().map_or(Duration::ZERO, |(age, _)| *age + Duration::from_secs(60));
     for candidate in store.garbage(&reached, rule)? {
         if candidate.age < under_way {
-            busy += 1;
+            awaited += 1;
         } else if args.dry_run || store.collect(&candidate)? {
             gone.push(candidate);
         } else {
@@ -85,7 +85,9 @@ fn here(args: &Args) -> Result<Exit, Failure> {
     }
     let bytes: u64 = gone.iter().map(|candidate| candidate.bytes).sum();
     if args.store.json {
-        output::print_json(&json!({ "dry_run": args.dry_run, "removed": gone, "bytes": bytes, "in_use": busy }))?;
+        output::print_json(&json!({
+            "dry_run": args.dry_run, "removed": gone, "bytes": bytes, "in_use": busy, "awaited": awaited,
+        }))?;
         return Ok(Exit::Done);
     }
     let mut text = String::new();
@@ -109,6 +111,11 @@ fn here(args: &Args) -> Result<Exit, Failure> {
     text.push_str(&format!("{} {verb}, {size}", gone.len()));
     if busy > 0 {
         text.push_str(&format!("; {busy} in use, left alone"));
+    }
+    if let (1.., Some((_, id))) = (awaited, oldest) {
+        text.push_str(&format!(
+            "; {awaited} written since submission {id}, which `mtorec attach` brings to its end, stay"
+        ));
     }
     text.push('\n');
     output::print(&text)?;
