@@ -11,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use serde_json::{Value, json};
 
 use super::Exit;
 use super::failure::Failure;
@@ -80,6 +81,11 @@ fn find(store: &Store, key: Digest) -> Result<Result<Artifact, String>, StoreErr
         Lookup::Damaged(what) => Err(what),
         Lookup::Absent => Err("it went away".to_owned()),
     })
+}
+
+/// Damaged artifacts and how each is, for a JSON document.
+fn damaged_json(damaged: &[(Digest, String)]) -> Value {
+    damaged.iter().map(|(key, what)| json!({ "key": key, "what": what })).collect()
 }
 
 /// The stages (`pipeline/stage`) whose last run came to each artifact.

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::{Value, json};
 
-use super::{StoreArgs, root};
+use super::{StoreArgs, damaged_json, root};
 use crate::cli::failure::{Failure, print_stage_error};
 use crate::cli::project::{AnyArgs, Edits, NetworkArg, Project, SelectionArgs};
 use crate::cli::remote::RemoteArg;
@@ -126,9 +126,8 @@ fn everything(
         }
     }
     if args.store.json {
-        let damaged: Vec<_> = damaged.iter().map(|(key, what)| json!({ "key": key, "what": what })).collect();
         output::print_json(&json!({
-            "got": got, "bytes": bytes, "present": here, "in_use": busy, "damaged": damaged,
+            "got": got, "bytes": bytes, "present": here, "in_use": busy, "damaged": damaged_json(&damaged),
         }))?;
     } else {
         let mut text = String::new();

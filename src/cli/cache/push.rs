@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{StoreArgs, find, open};
+use super::{StoreArgs, damaged_json, find, open};
 use crate::cli::failure::Failure;
 use crate::cli::remote::RemoteArg;
 use crate::cli::{Exit, interrupt, output};
@@ -46,8 +46,9 @@ pub(super) fn main(args: &Args, verbose: bool) -> Result<Exit, Failure> {
         }
     }
     if args.store.json {
-        let damaged: Vec<_> = damaged.iter().map(|(key, what)| json!({ "key": key, "what": what })).collect();
-        output::print_json(&json!({ "put": put, "bytes": bytes, "present": present, "damaged": damaged }))?;
+        output::print_json(
+            &json!({ "put": put, "bytes": bytes, "present": present, "damaged": damaged_json(&damaged) }),
+        )?;
     } else {
         let mut text = String::new();
         for (key, what) in &damaged {
