@@ -1,5 +1,5 @@
-//! Making a pipeline true: independent stages side by side, each made once, progress shown, a stop wherever the user
-//! wants one; and what came of it.
+//! Making a pipeline true: independent stages side by side, each made once, here or as jobs of a cluster, progress shown, a
+//! stop wherever the user wants one; what is shared with a remote meanwhile; and what came of it.
 
 mod console;
 mod cores;
